@@ -1,0 +1,32 @@
+"""From scans.csv to patch stores, encoders, features and result tables. Rules are in rules/."""
+
+from snakemake.utils import min_version
+
+min_version("9.16")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/prepare.smk"
+include: "rules/store.smk"
+include: "rules/pretrain.smk"
+include: "rules/evaluate.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        FAILURES,
+        QUALITY,
+        all_features(),
+        all_tables(),
+
+
+onsuccess:
+    say_exclusions(RESULTS)
+
+
+onerror:
+    say_exclusions(RESULTS)

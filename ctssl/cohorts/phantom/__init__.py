@@ -1,0 +1,1 @@
+"""A synthetic chest whose geometry is known everywhere; also the built-in atlas."""

@@ -1,0 +1,93 @@
+"""Features: one row per scan from frozen weights, with a cache so that a new scan costs one scan."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ctssl.errors import CohortError
+from ctssl.log import Progress
+from ctssl.methods import Embedder
+from ctssl.prepare.atlas import Atlas
+from ctssl.store.reader import Store
+from ctssl.train import weights as model_weights
+from ctssl.train.batches import Cohort, read_batch, scan_sample
+from ctssl.train.device import claim
+
+
+def extract(
+    weights: Path,
+    atlas: Atlas,
+    stores: Sequence[Store],
+    subjects: Sequence[str],
+    *,
+    cache: Path,
+    out: Path,
+    device: str,
+    threads: int,
+) -> None:
+    """Write a parquet table with columns scan, subject, f000, f001, ... (float32), rows as given.
+
+    Scans are embedded one at a time in float32, so a row does not depend on the other scans.
+
+    Args:
+        weights: model.safetensors with model.json beside it.
+        atlas: of stores and weights.
+        stores: the scans.
+        subjects: the subject of each.
+        cache: folder of one .npy per (store, model).
+        out: the table.
+        device: cuda, cpu or auto.
+        threads: of the CPU.
+
+    Raises:
+        WeightsError: the weights are damaged or of another atlas.
+        CohortError: there is no scan, or one shows no landmark.
+    """
+    empty = [s.scan for s in stores if not s.valid.any()]
+    if empty or not stores:
+        raise CohortError(
+            f"features need scans that show a landmark, but these do not: {', '.join(empty)}"
+            if empty
+            else "features need at least one scan, but there is none",
+            "exclude such scans in the manifest; failures.csv names what was excluded already",
+        )
+    torch.set_num_threads(threads)
+    model = model_weights.load(weights, atlas)
+    cache.mkdir(parents=True, exist_ok=True)
+    rows = []
+    with claim(device) as where, Progress("features", len(stores), "scans") as progress:
+        embedder = model.embedder.to(where)
+        for store, subject in zip(stores, subjects, strict=True):
+            kept = cache / f"{store.card['digest']}-{model.card['sha256']}.npy"
+            if not kept.exists():
+                _keep(kept, embed_scan(embedder, store, where))
+            rows.append((store.scan, subject, np.load(kept)))
+            progress.advance()
+    write_table(out, rows)
+
+
+def embed_scan(embedder: Embedder, store: Store, device: torch.device) -> np.ndarray:
+    """(D,) float32 features of one scan."""
+    cohort = Cohort(store.valid[None], np.zeros(1, np.int64))
+    batch = read_batch([store], cohort, scan_sample(cohort, np.zeros(1, np.int64)))
+    return embedder.embed(batch.to(device))[0].cpu().numpy()
+
+
+def write_table(out: Path, rows: Sequence[tuple[str, str, np.ndarray]]) -> None:
+    """Write scan, subject and features (D,) of each row as parquet."""
+    values = np.stack([row[2] for row in rows]).astype(np.float32)
+    table = pd.DataFrame(values, columns=[f"f{i:03}" for i in range(values.shape[1])])
+    table.insert(0, "scan", [row[0] for row in rows])
+    table.insert(1, "subject", [row[1] for row in rows])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(out, index=False)
+
+
+def _keep(path: Path, features: np.ndarray) -> None:
+    part = path.with_name(f"{path.stem}-{os.getpid()}.part.npy")
+    np.save(part, features)
+    part.replace(path)

@@ -1,0 +1,150 @@
+"""`ctssl stage ...`: the commands that the rules call. A log's first line repeats the command."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ctssl.jobs import scan as scan_jobs
+from ctssl.jobs import study, supervise
+from ctssl.log import redirect, say, tell
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group(help="One job of the workflow; the rules call these.")
+def stage() -> None:
+    """Group of the rules' commands."""
+
+
+def _job(*paths: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command of the group with --settings, --log and required paths; it dies with snakemake."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        def body(log: Path | None, **values: Any) -> None:
+            supervise.die_with_snakemake()
+            redirect(log)
+            say(shlex.join(["ctssl", *sys.argv[1:]]))
+            function(**values)
+
+        body.__doc__ = function.__doc__
+        name = function.__name__.rstrip("_")
+        command = stage.command(name)(body)
+        command.params += getattr(function, "__click_params__", [])
+        command.params += [click.Option([f"--{p}"], type=PATH, required=True) for p in paths]
+        command.params += [click.Option(["--settings"], required=True), click.Option(["--log"], type=PATH)]
+        return command
+
+    return decorate
+
+
+def _scan_options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--scan", required=True),
+        click.option("--time-s", type=float, required=True, help="longer counts as a crash"),
+        click.option("--memory-mb", type=int, required=True, help="more counts as a crash"),
+        click.option("--attempt", type=int, default=1),
+        click.option("--tries", type=int, default=1, help="a crash in the last one excludes the scan"),
+    ):
+        function = option(function)
+    return function
+
+
+def _scan_job(stage_name: str, values: dict[str, Any]) -> scan_jobs.ScanJob:
+    return scan_jobs.ScanJob(
+        stage=stage_name,
+        scan=values["scan"],
+        settings=values["settings"],
+        out=values["out"],
+        atlas=values["atlas"],
+        limits=supervise.Limits(values["time_s"], values["memory_mb"]),
+        last_attempt=values["attempt"] >= values["tries"],
+    )
+
+
+@_job("out")
+def atlas(settings: str, out: Path) -> None:
+    """Make the atlas."""
+    from ctssl import settings as stage_settings
+    from ctssl.config.prepare import Atlas
+    from ctssl.prepare.atlas import build_atlas
+
+    made = build_atlas(out, Atlas(**stage_settings.parse("atlas", settings)["atlas"]))
+    tell(f"atlas {made.id}: {len(made.landmarks_mm)} landmarks, {made.spacing_mm} mm")
+
+
+@_job("atlas", "out")
+@_scan_options
+def volume(**values: Any) -> None:
+    """Read one scan and mask its lungs."""
+    scan_jobs.volume(_scan_job("volume", values))
+
+
+@_job("atlas", "volume", "out", "picture")
+@_scan_options
+def register(volume: Path, picture: Path, **values: Any) -> None:
+    """Register one scan and map the landmarks."""
+    scan_jobs.register(_scan_job("register", values), volume, picture)
+
+
+@_job("atlas", "volume", "registration", "out")
+@_scan_options
+def store(volume: Path, registration: Path, **values: Any) -> None:
+    """Write the patch store of one scan."""
+    scan_jobs.store(_scan_job("store", values), volume, registration)
+
+
+@_job("failures", "quality", "scans")
+def cohort(settings: str, **out: Path) -> None:
+    """Write the tables of the cohort."""
+    study.cohort(settings, study.CohortTables(**out))
+
+
+@_job("atlas", "scans", "weights")
+@click.option("--seed", type=int, required=True)
+@click.option("--checkpoint-steps", type=int, required=True)
+def pretrain(settings: str, **values: Any) -> None:
+    """Pretrain one run."""
+    study.pretrain(settings, **values)
+
+
+@_job("atlas", "scans", "weights", "out")
+@click.option("--threads", type=int, required=True)
+def features(settings: str, **values: Any) -> None:
+    """Write the features of all scans."""
+    study.features(settings, **values)
+
+
+@_job("scans", "out")
+def baseline(settings: str, scans: Path, out: Path) -> None:
+    """Write a hand-made feature of all scans."""
+    study.baseline(settings, scans, out)
+
+
+@_job("scans", "out")
+def splits(settings: str, scans: Path, out: Path) -> None:
+    """Write or extend the folds."""
+    study.splits(settings, scans, out)
+
+
+@_job("features", "splits", "out")
+def probe(settings: str, features: Path, splits: Path, out: Path) -> None:
+    """Predict one target from one table of features."""
+    study.probe(settings, features, splits, out)
+
+
+@_job("csv", "markdown")
+@click.argument("probes", type=PATH, nargs=-1, required=True)
+def tables(settings: str, probes: tuple[Path, ...], csv: Path, markdown: Path) -> None:
+    """Write the result tables from all PROBES."""
+    study.tables(settings, probes, csv, markdown)
+
+
+@_job("out")
+@click.argument("features", type=PATH, nargs=-1, required=True)
+def figures(settings: str, features: tuple[Path, ...], out: Path) -> None:
+    """Write the figures from the FEATURES of all runs."""
+    study.figures(settings, features, out)

@@ -1,0 +1,216 @@
+"""The jobs of one scan: volume (with mask), register (with landmarks, graph, picture), store.
+
+Each writes one folder with status.json. A scan that was lost before is passed on as lost.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ctssl import settings as stage_settings
+from ctssl.config.prepare import Graph, Mask, Registration, Volume
+from ctssl.config.prepare import Store as StoreSettings
+from ctssl.errors import ScanError
+from ctssl.jobs import supervise
+from ctssl.jobs.status import Status
+from ctssl.log import say, tell
+
+VOLUME, MASK, LANDMARKS, EDGES = "volume.nii", "mask.nii.gz", "landmarks.csv", "edges.csv"
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """One stage of one scan.
+
+    Attributes:
+        stage: volume, register or store.
+        scan: its id.
+        settings: the rule's `settings` param.
+        out: folder to make; what lies there is removed.
+        atlas: folder of the atlas.
+        limits: of the computing process.
+        last_attempt: a crash in this attempt excludes the scan instead of failing the job.
+    """
+
+    stage: str
+    scan: str
+    settings: str
+    out: Path
+    atlas: Path
+    limits: supervise.Limits
+    last_attempt: bool
+
+    def run(self, compute: Callable[[dict[str, Any]], dict[str, Any]], before: Path | None = None) -> Status:
+        """The status written: of `compute`, or of the stage before when the scan was lost there.
+
+        Args:
+            compute: settings in, numbers out; fills `out`. Runs in a supervised child.
+            before: folder of the stage before.
+        """
+        settings = stage_settings.parse(self.stage, self.settings)
+        shutil.rmtree(self.out, ignore_errors=True)
+        self.out.mkdir(parents=True)
+        if before is not None:
+            earlier = Status.read(before)
+            if not earlier.ok:
+                earlier.write(self.out)
+                return earlier
+
+        def work() -> None:
+            try:
+                status = Status(self.scan, True, self.stage, numbers=compute(settings))
+            except ScanError as error:
+                status = Status.excluded(self.scan, self.stage, error)
+            status.write(self.out)
+
+        try:
+            supervise.run(f"{self.stage} {self.scan}", work, self.limits)
+        except supervise.Crash as crash:
+            if not self.last_attempt:
+                raise
+            Status.excluded(self.scan, self.stage, ScanError(crash.message, crash.advice)).write(self.out)
+        status = Status.read(self.out)
+        if not status.ok:
+            _clear(self.out, keep=status)
+            tell(f"{self.scan} is excluded at {status.stage}: {status.reason}")
+        return status
+
+
+def volume(job: ScanJob) -> None:
+    """Write the scan and its lung mask on the atlas's axes and spacing, cut to the lungs' box."""
+    job.run(lambda settings: _volume(job, settings))
+
+
+def register(job: ScanJob, volume: Path, picture: Path) -> None:
+    """Write transforms, landmarks and edges of a scan, and its picture."""
+    status = job.run(lambda settings: _register(job, settings, volume, picture), before=volume)
+    if not status.ok and not picture.exists():
+        from ctssl.prepare.picture import draw_exclusion
+
+        draw_exclusion(picture, status.scan, f"{status.stage}: {status.reason}. {status.advice}")
+
+
+def store(job: ScanJob, volume: Path, registration: Path) -> None:
+    """Write the patch store of a scan."""
+    job.run(lambda settings: _store(job, settings, volume, registration), before=registration)
+
+
+def _volume(job: ScanJob, settings: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+
+    from ctssl.config.prepare import PATCH_VOXELS
+    from ctssl.prepare import mask as masks
+    from ctssl.prepare.atlas import read_atlas
+    from ctssl.prepare.images import write_array
+    from ctssl.prepare.volume import check_hu, frame_of, image_on_grid, read_image
+
+    if settings["exclude"]:
+        raise ScanError(f"the manifest excludes it: {settings['exclude_reason'] or 'no reason given'}")
+    chosen, mask_settings = Volume(**settings["volume"]), Mask(**settings["mask"])
+    atlas = read_atlas(job.atlas)
+    image = read_image(Path(settings["image"]), chosen.max_voxels)
+    grid = frame_of(image, atlas.spacing_mm, atlas.axes)
+    hu = image_on_grid(image, grid, outside=chosen.hu_min)
+    check_hu(hu)
+    hu = np.clip(np.rint(hu), chosen.hu_min, chosen.hu_max).astype(np.int16)
+    say(f"{job.scan}: {image.GetSize()} voxels of {image.GetSpacing()} mm, now {grid.shape[::-1]}")
+    if settings["mask_image"]:
+        mask = masks.given_mask(Path(settings["mask_image"]), grid, chosen.max_voxels)
+    elif mask_settings.method == "threshold":
+        mask = masks.threshold_mask(hu, grid)
+    else:
+        mask = masks.lungmask_mask(
+            image, grid, mask_settings.model, mask_settings.weights, mask_settings.device
+        )
+    litres = masks.check_mask(mask, grid.spacing_mm, mask_settings.min_lung_l)
+    low, high = masks.lung_box(mask, margin=PATCH_VOXELS)
+    part = tuple(slice(lo, hi) for lo, hi in zip(low, high, strict=True))
+    write_array(job.out / VOLUME, hu[part], grid.crop(low, high))
+    write_array(job.out / MASK, mask[part], grid.crop(low, high))
+    return {**litres, "native_spacing_mm": [round(s, 4) for s in image.GetSpacing()]}
+
+
+def _register(job: ScanJob, settings: dict[str, Any], volume: Path, picture: Path) -> dict[str, Any]:
+    import pandas as pd
+
+    from ctssl.prepare import registration as reg
+    from ctssl.prepare.atlas import MASK as ATLAS_MASK
+    from ctssl.prepare.atlas import read_atlas
+    from ctssl.prepare.graph import scan_edges
+    from ctssl.prepare.images import read_array
+    from ctssl.prepare.landmarks import valid_landmarks
+    from ctssl.prepare.picture import draw_scan
+
+    chosen, graph = Registration(**settings["registration"]), Graph(**settings["graph"])
+    inside = StoreSettings(**settings["store"]).min_inside_fraction
+    atlas = read_atlas(job.atlas)
+    scan = reg.Lungs(*read_array(volume / MASK))
+    aligned = reg.register(
+        scan, reg.Lungs(*read_array(job.atlas / ATLAS_MASK)), atlas.landmarks_mm, chosen, job.out
+    )
+    valid = valid_landmarks(aligned.landmarks_mm, scan.grid, inside)
+    edges = scan_edges(
+        aligned.landmarks_mm,
+        valid,
+        graph.rho_mm,
+        atlas_mm=atlas.landmarks_mm if graph.scale_normalised else None,
+        neighbours=atlas.neighbours if graph.scale_normalised else None,
+    )
+    table = pd.DataFrame(aligned.landmarks_mm, columns=["x_mm", "y_mm", "z_mm"])
+    table.assign(valid=valid.astype(int)).to_csv(job.out / LANDMARKS, index_label="landmark")
+    pd.DataFrame(edges, columns=["first", "second"]).to_csv(job.out / EDGES, index=False)
+    numbers = {**aligned.numbers, "landmarks": len(valid), "valid": int(valid.sum()), "edges": len(edges)}
+    lines = (
+        job.scan,
+        f"Dice right {numbers['dice_right']:.3f}, left {numbers['dice_left']:.3f}, "
+        f"minimum Jacobian {numbers['min_jacobian']:.2f}, {numbers['valid']} of {len(valid)} landmarks valid",
+    )
+    hu, grid = read_array(volume / VOLUME)
+    draw_scan(picture, hu, scan.mask, grid, (aligned.landmarks_mm, valid), lines)
+    reg.check_overlap(numbers, chosen.min_dice)
+    return numbers
+
+
+def _store(job: ScanJob, settings: dict[str, Any], volume: Path, registration: Path) -> dict[str, Any]:
+    import numpy as np
+    import pandas as pd
+
+    from ctssl import __version__
+    from ctssl.prepare.atlas import read_atlas
+    from ctssl.prepare.images import read_array
+    from ctssl.prepare.landmarks import extract_patches
+    from ctssl.prepare.quality import laa950_percent
+    from ctssl.store.layout import AIR_HU, StoreArrays
+    from ctssl.store.writer import write_store
+
+    atlas = read_atlas(job.atlas)
+    hu, grid = read_array(volume / VOLUME)
+    mask, _ = read_array(volume / MASK)
+    table = pd.read_csv(registration / LANDMARKS)
+    centres, valid = table[["x_mm", "y_mm", "z_mm"]].to_numpy(), table["valid"].to_numpy(bool)
+    patches = np.full((len(valid), 32, 32, 32), AIR_HU, np.int16)
+    patches[valid] = extract_patches(hu, grid, centres[valid], outside=AIR_HU)
+    fraction = np.zeros(len(valid), np.float32)
+    lungs = (mask > 0).astype(np.float32)
+    fraction[valid] = extract_patches(lungs, grid, centres[valid], outside=0).mean((1, 2, 3))
+    edges = pd.read_csv(registration / EDGES).to_numpy(np.int64)
+    card = {
+        "scan": job.scan,
+        "atlas": atlas.id,
+        "spacing_mm": atlas.spacing_mm,
+        "axes": atlas.axes,
+        "ctssl": __version__,
+        "recipe": settings["recipe"],
+        "measures": {"laa_950_percent": round(laa950_percent(hu, mask), 4)},
+    }
+    card = write_store(job.out, StoreArrays(patches, valid, centres, fraction, edges), card)
+    return {"digest": card["digest"], **card["measures"]}
+
+
+def _clear(folder: Path, keep: Status) -> None:
+    """Leave nothing but the status: half-made data must not be taken for data."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+    keep.write(folder)

@@ -1,0 +1,90 @@
+"""What a person wants to know after a run: which scans are excluded and why; and trying them again."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ctssl.errors import CohortError
+from ctssl.jobs.status import FILE, Status
+
+STAGES = ("volumes", "registration", "stores")
+"""Folders of the per-scan stages under a results directory, in their order."""
+
+
+def exclusions(results: Path) -> tuple[list[Status], int]:
+    """Statuses of the excluded scans, and how many scans were prepared altogether."""
+    statuses = [Status.read(path.parent) for path in sorted((results / "stores").glob(f"*/{FILE}"))]
+    return [status for status in statuses if not status.ok], len(statuses)
+
+
+def say_exclusions(results: Path) -> None:
+    """Print one line when scans are excluded: the last words of a workflow run."""
+    lost, scans = exclusions(results)
+    if lost:
+        print(f"{len(lost)} of {scans} scans excluded, see {results}/failures.csv", file=sys.stderr)
+
+
+def describe(results: Path) -> tuple[str, bool]:
+    """A text for a person, and whether any scan is excluded.
+
+    Raises:
+        CohortError: nothing was prepared here.
+    """
+    lost, scans = exclusions(results)
+    if not scans:
+        raise CohortError(f"{results} holds no prepared scans", "run the workflow first, or name --results")
+    lines = [f"{scans - len(lost)} of {scans} scans are ready in {results}"]
+    for status in lost:
+        lines.append(f"{status.scan}: excluded at {status.stage}: {status.reason}")
+        lines += [f"  What to do: {status.advice}"] if status.advice else []
+    if lost:
+        lines.append(f"After mending: ctssl retry --results {results}, then the same snakemake command.")
+    return "\n".join(lines), bool(lost)
+
+
+def retry(results: Path, scans: Sequence[str]) -> list[str]:
+    """Ids of the scans whose exclusion was cleared; all excluded ones when `scans` is empty.
+
+    Raises:
+        CohortError: a named scan is not excluded.
+    """
+    lost = {status.scan for status in exclusions(results)[0]}
+    strange = sorted(set(scans) - lost)
+    if strange:
+        raise CohortError(
+            f"not excluded: {', '.join(strange)}",
+            "`ctssl status` lists the excluded scans of a results folder",
+        )
+    chosen = sorted(set(scans) or lost)
+    for scan in chosen:
+        for stage in STAGES:
+            shutil.rmtree(results / stage / scan, ignore_errors=True)
+    return chosen
+
+
+def refresh(results: Path, run: str) -> None:
+    """Nothing; removes the frozen scans and the weights of a run.
+
+    Raises:
+        CohortError: there is no such run.
+    """
+    folder = results / "runs" / run
+    if not folder.is_dir():
+        raise CohortError(f"{folder} does not exist", "name a run of the config, and --results")
+    shutil.rmtree(folder)
+
+
+def products(results: Path) -> str:
+    """Where table, figure, stores and pictures are, and the table itself."""
+    table = results / "tables" / "probes.md"
+    places = {
+        "table": table,
+        "figure": results / "figures" / "umap.png",
+        "features": results / "features",
+        "pictures": results / "quality",
+        "stores": results / "stores",
+        "excluded": results / "failures.csv",
+    }
+    lines = [f"{name:9} {path}" for name, path in places.items() if path.exists()]
+    return "\n".join([*lines, "", table.read_text()] if table.exists() else lines)

@@ -1,0 +1,85 @@
+"""Methods: one file each behind one small interface; imported only when a run asks for one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from ctssl.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from ctssl.config.methods import MethodOptions
+    from ctssl.prepare.atlas import Atlas
+    from ctssl.train.batches import Batch
+
+METHODS = {"context-aware": "ctssl.methods.context_aware:ContextAware"}
+"""Name -> module:class; the names are those of ctssl.config.methods.OPTIONS."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One kind of training step, as data.
+
+    Attributes:
+        name: the word in the history.
+        unit: what a sample is. landmark: a batch is one landmark across scans, and a round walks over
+            all landmarks with the same scans; scan: all valid patches of a scan, a round is one batch.
+        batch: samples per step, at most.
+        rounds: rounds in one turn of the cycle of phases.
+        parameters: what its optimiser moves.
+        loss: (batch, rng) -> "total", which has the gradient, and other named terms.
+    """
+
+    name: str
+    unit: Literal["landmark", "scan"]
+    batch: int
+    rounds: int
+    parameters: "list[nn.Parameter]"
+    loss: "Callable[[Batch, np.random.Generator], dict[str, Tensor]]"
+
+
+class Embedder(Protocol):
+    """The part of a method that is kept: an nn.Module whose state_dict is the weights file."""
+
+    def embed(self, batch: "Batch") -> "Tensor":
+        """(B, D) features of the batch's scans, in evaluation mode, without gradient."""
+
+
+class Method(Protocol):
+    """What the training loop asks of a method, which is an nn.Module too."""
+
+    options: Any
+    query: Any
+    """The Embedder that is trained and kept."""
+
+    @classmethod
+    def build(cls, options: "MethodOptions", atlas: "Atlas") -> Any:
+        """The method with fresh weights; no disk, no device."""
+
+    @classmethod
+    def embedder(cls, options: "MethodOptions") -> Any:
+        """An Embedder with fresh weights, without what only training needs."""
+
+    def phases(self) -> list[Phase]:
+        """The cycle of phases."""
+
+    def after_step(self, phase: Phase) -> None:
+        """Momentum and queues; the only place where a method changes its own buffers."""
+
+    def embed(self, batch: "Batch") -> "Tensor":
+        """(B, D) features, as of its Embedder."""
+
+
+def load_method(name: str) -> Any:
+    """The class of a method.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"there is no method {name!r}", f"use one of {', '.join(METHODS)}")
+    module, _, attribute = METHODS[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,1 @@
+"""Networks: tensors in, tensors out; they know no scans, no disk and no training."""

@@ -1,0 +1,74 @@
+"""The conditional patch encoder E: a trunk C of 13 convolutions and a dense head f."""
+
+import torch
+from torch import Tensor, nn
+
+from ctssl.networks.batchnorm import GroupedBatchNorm
+
+
+def dense_head(width: int, features: int, layers: int) -> nn.Sequential:
+    """Dense layers with ReLU between them; all but the last keep the width.
+
+    Source: batmanlab/Context_Aware_SSL@6fa7acb has 2 layers, the paper's supplement 3.
+    """
+    modules: list[nn.Module] = []
+    for _ in range(layers - 1):
+        modules += [nn.Linear(width, width), nn.ReLU()]
+    return nn.Sequential(*modules, nn.Linear(width, features))
+
+
+class PatchEncoder(nn.Module):
+    """E(x, p) = f(C(x) || p), paper Eq. 4. Module names are those of the released weights.
+
+    Args:
+        features: width F of C(x) and of the projection.
+        head_layers: dense layers of f.
+        conditional: whether f sees the landmark's coordinates.
+        groups: batch norm groups.
+
+    Source: paper section "Learning Patch-level Representation"; layers of
+    batmanlab/Context_Aware_SSL@6fa7acb.
+    """
+
+    def __init__(self, features: int, head_layers: int, *, conditional: bool, groups: int) -> None:
+        super().__init__()
+        self.conditional = conditional
+        self.conv1, self.bn1 = _conv(1, 8), GroupedBatchNorm(8, groups)
+        self.conv2, self.bn2 = _conv(8, 8, stride=2), GroupedBatchNorm(8, groups)
+        self.downsample1 = _halving(8, 16, groups)
+        self.downsample2 = _halving(16, 32, groups)
+        self.downsample3 = _halving(32, 64, groups)
+        self.conv3, self.bn3 = _conv(64, features), GroupedBatchNorm(features, groups)
+        self.conv4, self.bn4 = _conv(features, features, stride=2), GroupedBatchNorm(features, groups)
+        self.fc = dense_head(features + 3 * conditional, features, head_layers)
+
+    def trunk(self, patches: Tensor) -> Tensor:
+        """(B, F): C(x) of patches (B, 1, 32, 32, 32) in [-1, 1], axes z, y, x."""
+        elu = nn.functional.elu
+        x = elu(self.bn1(self.conv1(patches)))  # (B, 8, 32, 32, 32)
+        x = elu(self.bn2(self.conv2(x)))  # (B, 8, 16, 16, 16)
+        x = self.downsample3(self.downsample2(self.downsample1(x)))  # (B, 64, 2, 2, 2)
+        x = elu(self.bn3(self.conv3(x)))  # (B, F, 2, 2, 2)
+        x = elu(self.bn4(self.conv4(x)))  # (B, F, 1, 1, 1)
+        return x.flatten(1)
+
+    def forward(self, patches: Tensor, coordinates: Tensor) -> Tensor:
+        """(B, F): the projection of patches (B, 1, 32, 32, 32) at coordinates (B, 3), x, y, z in [0, 1]."""
+        return self.project(self.trunk(patches), coordinates)
+
+    def project(self, features: Tensor, coordinates: Tensor) -> Tensor:
+        """(B, F): the head on trunk features (B, F) and, when conditional, coordinates (B, 3)."""
+        if self.conditional:
+            features = torch.cat([features, coordinates.to(features.dtype)], 1)
+        return self.fc(features)
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv3d:
+    return nn.Conv3d(inputs, outputs, kernel_size=3, stride=stride, padding=1)
+
+
+def _halving(inputs: int, outputs: int, groups: int) -> nn.Sequential:
+    modules: list[nn.Module] = []
+    for first, stride in ((inputs, 1), (outputs, 1), (outputs, 2)):
+        modules += [_conv(first, outputs, stride), GroupedBatchNorm(outputs, groups), nn.ELU()]
+    return nn.Sequential(*modules)

@@ -1,0 +1,1 @@
+"""From a scan to a patch store: volume, mask, atlas, registration, landmarks, graph, quality."""

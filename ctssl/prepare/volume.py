@@ -1,0 +1,120 @@
+"""Reading a scan in any common format and putting it on the axes and spacing of the atlas."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctssl.errors import ScanError
+from ctssl.prepare.grid import Grid, covering_grid
+
+LOWEST_HU = -1024
+
+_FORMATS = "NIfTI (.nii, .nii.gz), NRRD, MHA/MHD or a folder of DICOM slices"
+
+
+def read_image(path: Path, max_voxels: int) -> Any:
+    """A SimpleITK image of dimension 3 with one finite value a voxel.
+
+    Raises:
+        ScanError: missing, unreadable, not a volume, or larger than `max_voxels`.
+    """
+    import SimpleITK as sitk
+
+    if not path.exists():
+        raise ScanError(
+            f"the image {path} does not exist", "correct the path in scans.csv or restore the file"
+        )
+    reader = _series_reader(path) if path.is_dir() else sitk.ImageFileReader()
+    try:
+        if not path.is_dir():
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+            _check_header(reader.GetSize(), reader.GetNumberOfComponents(), max_voxels)
+        image = reader.Execute()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ScanError(f"the image cannot be read: {reason}", f"give {_FORMATS}") from error
+    _check_header(image.GetSize(), image.GetNumberOfComponentsPerPixel(), max_voxels)
+    _check_direction(np.array(image.GetDirection()).reshape(3, 3))
+    return image
+
+
+def image_on_grid(image: Any, grid: Grid, *, outside: float, labels: bool = False) -> np.ndarray:
+    """(z, y, x) values of a SimpleITK image at the grid's voxels: linear, or nearest for labels."""
+    import SimpleITK as sitk
+
+    moved = sitk.Resample(
+        image,
+        grid.size,
+        sitk.Transform(),
+        sitk.sitkNearestNeighbor if labels else sitk.sitkLinear,
+        grid.origin_mm,
+        (grid.spacing_mm,) * 3,
+        grid.direction.ravel().tolist(),
+        outside,
+    )
+    return sitk.GetArrayFromImage(moved)
+
+
+def frame_of(image: Any, spacing_mm: float, axes: str) -> Grid:
+    """The grid along the atlas's axes that covers a SimpleITK image."""
+    size = np.array(image.GetSize())
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in size], indexing="ij")).reshape(3, -1).T
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    points = corners * np.array(image.GetSpacing()) @ direction.T + np.array(image.GetOrigin())
+    return covering_grid(points, spacing_mm, axes)
+
+
+def check_hu(hu: np.ndarray) -> None:
+    """Nothing, when the values look like Hounsfield units of a body in air.
+
+    Raises:
+        ScanError: with the range that was found.
+    """
+    low, middle, high = np.percentile(hu[::2, ::2, ::2], (1, 50, 99.5))
+    if not np.isfinite(hu).all():
+        raise ScanError("the image holds values that are not finite", "export the scan again")
+    if low > -500 or high < -100:
+        raise ScanError(
+            f"the values do not look like Hounsfield units: 1 % lie below {low:.0f}, half below "
+            f"{middle:.0f}, 0.5 % above {high:.0f}, where a chest CT has air near -1000 and tissue near 50",
+            "apply the rescale slope and intercept once when exporting, and give CT, not a mask or an MR",
+        )
+
+
+def _series_reader(folder: Path) -> Any:
+    """A reader of the series with most slices in the folder."""
+    import SimpleITK as sitk
+
+    ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    series = [sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), i) for i in ids]
+    if not series:
+        raise ScanError(f"the folder {folder.name} holds no DICOM series", f"give {_FORMATS}")
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(max(series, key=len))
+    return reader
+
+
+def _check_header(size: tuple[int, ...], components: int, max_voxels: int) -> None:
+    if len(size) != 3 or components != 1:
+        raise ScanError(
+            f"the image has {len(size)} dimensions and {components} values a voxel, a scan has 3 and 1",
+            "give one CT volume",
+        )
+    if min(size) < 8:
+        raise ScanError(f"the image has only {min(size)} voxels along one axis", "give a whole scan")
+    if np.prod(size, dtype=float) > max_voxels:
+        raise ScanError(
+            f"the image has {' x '.join(map(str, size))} voxels, more than volume.max_voxels ({max_voxels})",
+            "raise volume.max_voxels if the scan is really this large",
+        )
+
+
+def _check_direction(direction: np.ndarray) -> None:
+    fault = np.abs(direction.T @ direction - np.eye(3)).max()
+    if not fault < 1e-3:
+        raise ScanError(
+            f"the image's axes are not at right angles (off by {fault:.2g})",
+            "a tilted gantry? Straighten the scan when exporting it (dcm2niix does)",
+        )

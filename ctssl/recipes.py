@@ -1,0 +1,20 @@
+"""What each stage means, as one integer a stage.
+
+Snakemake cannot see an edit in an imported module. Raise a stage's number when its results change
+for the same input and settings: everything made by that stage and below it is then made again.
+"""
+
+RECIPES: dict[str, int] = {
+    "atlas": 1,
+    "volume": 1,
+    "register": 1,
+    "store": 1,
+    "cohort": 1,
+    "pretrain": 1,
+    "features": 1,
+    "baseline": 1,
+    "splits": 1,
+    "probe": 1,
+    "tables": 1,
+    "figures": 1,
+}

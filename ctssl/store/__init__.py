@@ -1,0 +1,1 @@
+"""One patch store per scan: names and codecs (layout), writing (writer), reading (reader)."""

@@ -1,0 +1,49 @@
+"""What a store looks like on disk.
+
+STORE/status.json     whether the scan has a store
+STORE/store.zarr/     zarr v3 group
+    patches           (N, 32, 32, 32) int16, HU, axes landmark, z, y, x; air where not valid
+    valid             (N,) bool
+    landmarks_mm      (N, 3) float64, x, y, z in LPS mm of the scan: the patch centres
+    lung_fraction     (N,) float32, share of lung voxels in the patch; 0 where not valid
+    edges             (E, 2) int64, pairs of valid landmarks, smaller index first, no self loops
+STORE/store.json      the card, written last: digest of the values and where they come from
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+
+GROUP = "store.zarr"
+CARD = "store.json"
+AIR_HU = -1024
+
+
+@dataclass(frozen=True)
+class StoreArrays:
+    """The values of one store; shapes and axes as in this module's head."""
+
+    patches: np.ndarray
+    valid: np.ndarray
+    landmarks_mm: np.ndarray
+    lung_fraction: np.ndarray
+    edges: np.ndarray
+
+    def named(self) -> dict[str, np.ndarray]:
+        """The arrays by name, in the order that the digest reads them."""
+        return {
+            "patches": np.ascontiguousarray(self.patches, np.int16),
+            "valid": np.ascontiguousarray(self.valid, bool),
+            "landmarks_mm": np.ascontiguousarray(self.landmarks_mm, np.float64),
+            "lung_fraction": np.ascontiguousarray(self.lung_fraction, np.float32),
+            "edges": np.ascontiguousarray(self.edges, np.int64).reshape(-1, 2),
+        }
+
+    def digest(self) -> str:
+        """sha256 over names, shapes and values (little endian), independent of chunks and codecs."""
+        state = sha256()
+        for name, array in self.named().items():
+            state.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            state.update(array.tobytes())
+        return state.hexdigest()

@@ -1,0 +1,1 @@
+"""Training: where batches come from, augmentation, the loop, checkpoints, weights, devices."""

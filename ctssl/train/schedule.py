@@ -1,0 +1,86 @@
+"""The order of training: rounds of each phase in a cycle, and the learning rate."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ctssl.methods import Phase
+from ctssl.train.batches import Cohort, Sample, rounds_per_epoch, samples_of_round
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step.
+
+    Attributes:
+        number: over all phases, from 0.
+        phase: which of the method's phases.
+        of_phase: number within that phase, from 0.
+        sample: what the batch holds.
+    """
+
+    number: int
+    phase: int
+    of_phase: int
+    sample: Sample
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training does, as a pure function of its fields.
+
+    The phases take turns, each with its rounds, until the first has done its epochs.
+
+    Attributes:
+        phases: the method's cycle.
+        cohort: the scans.
+        epochs: passes of the first phase over the scans.
+        seed: of the order of scans and landmarks.
+    """
+
+    phases: Sequence[Phase]
+    cohort: Cohort
+    epochs: int
+    seed: int
+
+    def totals(self) -> list[int]:
+        """Steps of each phase over the whole training: the horizons of their learning rates."""
+        totals = [0] * len(self.phases)
+        for phase, number in self._rounds():
+            totals[phase] += len(self._samples(phase, number))
+        return totals
+
+    def steps(self, first: int = 0) -> Iterator[Step]:
+        """All steps from number `first` on."""
+        done, of_phase = 0, [0] * len(self.phases)
+        for phase, number in self._rounds():
+            for sample in self._samples(phase, number):
+                if done >= first:
+                    yield Step(done, phase, of_phase[phase], sample)
+                done += 1
+                of_phase[phase] += 1
+
+    def _rounds(self) -> Iterator[tuple[int, int]]:
+        """Phase and number of each round."""
+        lead = self.phases[0]
+        end = self.epochs * rounds_per_epoch(self.cohort, lead.batch)
+        for cycle in range(-(-end // lead.rounds)):
+            for i, phase in enumerate(self.phases):
+                numbers = range(cycle * phase.rounds, (cycle + 1) * phase.rounds)
+                yield from ((i, n) for n in numbers if i > 0 or n < end)
+
+    def _samples(self, phase: int, number: int) -> list[Sample]:
+        how = self.phases[phase]
+        seed = int(np.random.SeedSequence([self.seed, phase]).generate_state(1)[0])
+        return samples_of_round(self.cohort, how.unit, how.batch, seed, number)
+
+
+def cosine(start: float, step: int, total: int) -> float:
+    """The learning rate of one step: from `start` along half a cosine toward 0, never up again.
+
+    Source: paper supplement and batmanlab/Context_Aware_SSL@6fa7acb, which let the graph's rate rise
+    again; ours ends with the phase.
+    """
+    return start * (1 + math.cos(math.pi * min(step, total) / total)) / 2

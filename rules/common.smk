@@ -1,0 +1,78 @@
+"""Lookups that the rules share: the typed config, the manifest, paths that several rules name."""
+
+from snakemake.exceptions import WorkflowError
+
+from ctssl import settings
+from ctssl.config import check
+from ctssl.errors import CtsslError
+from ctssl.jobs.environment import use_own_command
+from ctssl.jobs.summary import say_exclusions
+from ctssl.manifest import read_manifest
+
+NO_MANIFEST = """No scans were given.
+  What to do: `ctssl init FOLDER_OF_SCANS` writes config.yaml and scans.csv; then
+  snakemake --cores 8 --configfile THAT/config.yaml     (add --resources gpu=1 for one GPU)
+  To look around first: `make demo` makes synthetic scans and runs everything on them."""
+
+try:
+    CONFIG = check(config)
+    if CONFIG.manifest is None:
+        raise WorkflowError(NO_MANIFEST)
+    MANIFEST = read_manifest(CONFIG.manifest)
+    for target in CONFIG.evaluation.targets:
+        MANIFEST.column(target.column)
+except CtsslError as error:
+    raise WorkflowError(str(error)) from None
+
+use_own_command()
+
+RESULTS = CONFIG.results
+ATLAS = f"{RESULTS}/atlas"
+FAILURES = f"{RESULTS}/failures.csv"
+QUALITY = f"{RESULTS}/quality/quality.csv"
+SCANS = f"{RESULTS}/scans.csv"
+# Subjects keep their fold in this file, so what would give other folds is part of its name.
+SPLITS = f"{RESULTS}/splits/seed{CONFIG.evaluation.split_seed}-{CONFIG.evaluation.stratify or 'plain'}.csv"
+TARGETS = [target.name for target in CONFIG.evaluation.targets]
+ROWS = [f"{run.name}_seed{seed}_all" for run in CONFIG.runs for seed in run.seeds]
+BASELINE_ROWS = [f"{name}_seed0_all" for name in CONFIG.baselines]
+
+
+wildcard_constraints:
+    scan="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    run="|".join(run.name for run in CONFIG.runs) or "none",
+    baseline="|".join(CONFIG.baselines) or "none",
+    seed="[0-9]+",
+    part="all",
+    row="[a-z0-9-]+_seed[0-9]+_all",
+
+
+def weights_of(run, seed, part):
+    """The run's own weights, or those that it was given."""
+    given = CONFIG.run(run).weights
+    return (
+        str(given)
+        if given
+        else f"{RESULTS}/runs/{run}/seed{seed}/{part}/model.safetensors"
+    )
+
+
+def all_features():
+    """Features of every run and baseline."""
+    return [f"{RESULTS}/features/{row}.parquet" for row in ROWS + BASELINE_ROWS]
+
+
+def all_tables():
+    """Tables and figures, when there are targets."""
+    if not TARGETS or not ROWS:
+        return []
+    return [
+        f"{RESULTS}/tables/probes.csv",
+        f"{RESULTS}/tables/probes.md",
+        f"{RESULTS}/figures/umap.png",
+    ]
+
+
+def attempt(wildcards, attempt):
+    """1 for the first try of a job."""
+    return attempt

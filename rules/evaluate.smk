@@ -1,0 +1,115 @@
+"""Features, folds, probes, tables and figures."""
+
+
+rule features:
+    input:
+        atlas=rules.atlas.output.folder,
+        scans=rules.cohort.output.scans,
+        weights=lambda w: weights_of(w.run, w.seed, w.part),
+    output:
+        table=f"{RESULTS}/features/{{run}}_seed{{seed}}_{{part}}.parquet",
+    log:
+        f"{RESULTS}/logs/features/{{run}}_seed{{seed}}_{{part}}.log",
+    conda:
+        "../envs/train.yaml"
+    threads: CONFIG.pretraining.threads
+    resources:
+        gpu=int(CONFIG.pretraining.device == "cuda"),
+    params:
+        settings=settings.features(CONFIG),
+    shell:
+        "exec ctssl stage features --settings {params.settings:q} --log {log:q}"
+        " --atlas {input.atlas:q} --scans {input.scans:q}"
+        " --weights {input.weights:q} --threads {threads} --out {output.table:q}"
+
+
+rule baseline:
+    input:
+        scans=rules.cohort.output.scans,
+    output:
+        table=f"{RESULTS}/features/{{baseline}}_seed{{seed}}_{{part}}.parquet",
+    log:
+        f"{RESULTS}/logs/features/{{baseline}}_seed{{seed}}_{{part}}.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    params:
+        settings=lambda w: settings.baseline(w.baseline),
+    shell:
+        "exec ctssl stage baseline --settings {params.settings:q} --log {log:q}"
+        " --scans {input.scans:q} --out {output.table:q}"
+
+
+rule splits:
+    input:
+        scans=rules.cohort.output.scans,
+    output:
+        # update: subjects keep their fold when new ones arrive.
+        folds=update(SPLITS),
+    log:
+        f"{RESULTS}/logs/splits.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    params:
+        settings=settings.splits(CONFIG),
+    shell:
+        "exec ctssl stage splits --settings {params.settings:q} --log {log:q}"
+        " --scans {input.scans:q} --out {output.folds:q}"
+
+
+rule probe:
+    input:
+        features=f"{RESULTS}/features/{{row}}.parquet",
+        splits=rules.splits.output.folds,
+    output:
+        result=f"{RESULTS}/probes/{{row}}/{{target}}.json",
+        predictions=f"{RESULTS}/probes/{{row}}/{{target}}.csv",
+    log:
+        f"{RESULTS}/logs/probes/{{row}}_{{target}}.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    params:
+        settings=lambda w: settings.probe(CONFIG, MANIFEST, w.target),
+    shell:
+        "exec ctssl stage probe --settings {params.settings:q} --log {log:q}"
+        " --features {input.features:q} --splits {input.splits:q}"
+        " --out {output.result:q}"
+
+
+rule tables:
+    input:
+        probes=expand(
+            rules.probe.output.result, row=ROWS + BASELINE_ROWS, target=TARGETS
+        ),
+    output:
+        csv=f"{RESULTS}/tables/probes.csv",
+        markdown=f"{RESULTS}/tables/probes.md",
+    log:
+        f"{RESULTS}/logs/tables.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    params:
+        settings=settings.tables(CONFIG),
+    shell:
+        "exec ctssl stage tables --settings {params.settings:q} --log {log:q}"
+        " {input.probes:q} --csv {output.csv:q} --markdown {output.markdown:q}"
+
+
+rule figures:
+    input:
+        features=[f"{RESULTS}/features/{row}.parquet" for row in ROWS],
+    output:
+        umap=f"{RESULTS}/figures/umap.png",
+    log:
+        f"{RESULTS}/logs/figures.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    params:
+        settings=lambda w: settings.figures(CONFIG, MANIFEST),
+    shell:
+        "exec ctssl stage figures --settings {params.settings:q} --log {log:q}"
+        " {input.features:q} --out {output.umap:q}"

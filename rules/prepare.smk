@@ -1,0 +1,69 @@
+"""One scan: image and lung mask onto the atlas's axes, registration, landmarks, graph, picture."""
+
+
+rule atlas:
+    output:
+        folder=directory(ATLAS),
+    log:
+        f"{RESULTS}/logs/atlas.log",
+    conda:
+        "../envs/prepare.yaml"
+    threads: 1
+    params:
+        settings=settings.atlas(CONFIG),
+    shell:
+        "exec ctssl stage atlas --settings {params.settings:q} --log {log:q} --out {output.folder:q}"
+
+
+rule volume:
+    input:
+        atlas=rules.atlas.output.folder,
+    output:
+        folder=directory(f"{RESULTS}/volumes/{{scan}}"),
+    log:
+        f"{RESULTS}/logs/volume/{{scan}}.log",
+    retries: CONFIG.limits.retries
+    conda:
+        "../envs/prepare.yaml"
+    threads: 1
+    resources:
+        attempt=attempt,
+        tries=CONFIG.limits.retries + 1,
+        time_s=int(CONFIG.limits.time_s),
+        mem_mb=int(CONFIG.limits.memory_gb * 1000),
+        gpu=int(CONFIG.mask.method == "lungmask" and CONFIG.mask.device == "cuda"),
+    params:
+        settings=lambda w: settings.volume(CONFIG, MANIFEST, w.scan),
+    shell:
+        "exec ctssl stage volume --settings {params.settings:q} --log {log:q} --scan {wildcards.scan:q}"
+        " --atlas {input.atlas:q} --out {output.folder:q}"
+        " --time-s {resources.time_s} --memory-mb {resources.mem_mb}"
+        " --attempt {resources.attempt} --tries {resources.tries}"
+
+
+rule register:
+    input:
+        atlas=rules.atlas.output.folder,
+        volume=rules.volume.output.folder,
+    output:
+        folder=directory(f"{RESULTS}/registration/{{scan}}"),
+        picture=f"{RESULTS}/quality/{{scan}}.png",
+    log:
+        f"{RESULTS}/logs/register/{{scan}}.log",
+    retries: CONFIG.limits.retries
+    conda:
+        "../envs/prepare.yaml"
+    threads: CONFIG.registration.threads
+    resources:
+        attempt=attempt,
+        tries=CONFIG.limits.retries + 1,
+        time_s=int(CONFIG.limits.time_s),
+        mem_mb=int(CONFIG.limits.memory_gb * 1000),
+    params:
+        settings=settings.register(CONFIG),
+    shell:
+        "exec ctssl stage register --settings {params.settings:q} --log {log:q} --scan {wildcards.scan:q}"
+        " --atlas {input.atlas:q} --volume {input.volume:q}"
+        " --out {output.folder:q} --picture {output.picture:q}"
+        " --time-s {resources.time_s} --memory-mb {resources.mem_mb}"
+        " --attempt {resources.attempt} --tries {resources.tries}"

@@ -1,0 +1,1 @@
+"""Makes this folder importable, for helper modules that several rooms' tests share."""

@@ -1,0 +1,95 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from train import synthetic
+
+from ctssl.errors import CohortError, WeightsError
+from ctssl.evaluate import features
+from ctssl.methods.context_aware import ContextAware
+from ctssl.train import weights
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    return synthetic.cohort(tmp_path_factory.mktemp("cohort"))
+
+
+@pytest.fixture(scope="module")
+def model(people, tmp_path_factory):
+    """Untrained weights with running statistics that are not the default."""
+    torch.manual_seed(0)
+    options = synthetic.options(feature_size=128)
+    embedder = ContextAware.embedder(options)
+    for name, buffer in embedder.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(std=0.1)
+    card = {"method": "context-aware", "options": options.model_dump(mode="json")}
+    card |= {"atlas": people.atlas.id, "landmarks": 6, "spacing_mm": 1.0}
+    folder = tmp_path_factory.mktemp("model")
+    weights.save(folder, embedder, card)
+    return folder / "model.safetensors"
+
+
+def run(model, people, folder, scans):
+    features.extract(
+        model,
+        people.atlas,
+        [people.stores[i] for i in scans],
+        [people.subjects[i] for i in scans],
+        cache=folder / "cache",
+        out=folder / "features.parquet",
+        device="cpu",
+        threads=1,
+    )
+    return pd.read_parquet(folder / "features.parquet")
+
+
+def test_a_row_per_scan_in_the_given_order(model, people, tmp_path):
+    table = run(model, people, tmp_path, [3, 0, 1])
+    assert table.columns.tolist() == ["scan", "subject", *(f"f{i:03}" for i in range(128))]
+    assert table.scan.tolist() == ["scan3", "scan0", "scan1"]
+    assert table.subject.tolist() == ["person3", "anna", "anna"]
+    assert set(map(str, table.dtypes[2:])) == {"float32"}
+    values = table.iloc[:, 2:].to_numpy()
+    assert np.isfinite(values).all()
+    assert not np.allclose(values[0], values[1])
+
+
+def test_a_row_is_the_same_alone_and_with_others(model, people, tmp_path):
+    together = run(model, people, tmp_path / "a", range(5))
+    for scan in (2, 4):
+        alone = run(model, people, tmp_path / f"b{scan}", [scan])
+        pd.testing.assert_frame_equal(alone, together.iloc[[scan]].reset_index(drop=True), check_exact=True)
+    read = weights.load(model, people.atlas).embedder
+    from ctssl.train.batches import Cohort, read_batch, scan_sample
+
+    cohort = Cohort.of(people.stores, people.subjects)
+    batch = read_batch(people.stores, cohort, scan_sample(cohort, np.arange(5)))
+    np.testing.assert_allclose(read.embed(batch).numpy(), together.iloc[:, 2:], rtol=1e-4, atol=1e-5)
+
+
+def test_a_new_scan_costs_one_scan(model, people, tmp_path, monkeypatch):
+    real, embedded = features.embed_scan, []
+
+    def counted(embedder, store, device):
+        embedded.append(store.scan)
+        return real(embedder, store, device)
+
+    monkeypatch.setattr(features, "embed_scan", counted)
+    first = run(model, people, tmp_path, [0, 1])
+    again = run(model, people, tmp_path, [0, 2, 1])
+    assert embedded == ["scan0", "scan1", "scan2"]
+    pd.testing.assert_frame_equal(again.iloc[[0, 2]].reset_index(drop=True), first)
+    digests = {people.stores[i].card["digest"] for i in range(3)}
+    sha = json.loads(model.with_suffix(".json").read_text())["sha256"]
+    assert {p.name for p in (tmp_path / "cache").iterdir()} == {f"{d}-{sha}.npy" for d in digests}
+
+
+def test_faults_are_said(model, people, tmp_path):
+    with pytest.raises(CohortError, match="at least one scan"):
+        run(model, people, tmp_path, [])
+    with pytest.raises(WeightsError, match="cannot be read"):
+        run(tmp_path / "none.safetensors", people, tmp_path, [0])

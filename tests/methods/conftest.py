@@ -1,0 +1,14 @@
+import pytest
+import torch
+from train import synthetic
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory):
+    return synthetic.cohort(tmp_path_factory.mktemp("cohort"))

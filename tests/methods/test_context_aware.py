@@ -1,0 +1,223 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from train import synthetic
+
+from ctssl.config.methods import OPTIONS
+from ctssl.methods import METHODS
+from ctssl.methods.context_aware import ContextAware
+from ctssl.networks.graph import Graphs
+from ctssl.train import augment
+from ctssl.train.batches import Cohort, Sample, read_batch, scan_sample
+
+STILL = {
+    "gamma_probability": 0,
+    "noise_probability": 0,
+    "rotation_deg": 0,
+    "translation_voxels": 0,
+    "scale": 0,
+    "elastic_magnitude": 0,
+}
+"""An augmentation that does nothing."""
+
+
+@pytest.fixture
+def landmark_batch(people):
+    cohort = Cohort.of(people.stores, people.subjects)
+    scans = np.array([0, 3, 2, 4])
+    return read_batch(people.stores, cohort, Sample(scans, np.full(4, 3), scans), graph=False)
+
+
+@pytest.fixture
+def scan_batch(people):
+    cohort = Cohort.of(people.stores, people.subjects)
+    return read_batch(people.stores, cohort, scan_sample(cohort, np.array([1, 2, 4])))
+
+
+def build(people, **changes):
+    return ContextAware.build(synthetic.options(**changes), people.atlas)
+
+
+def rng():
+    return np.random.default_rng(5)
+
+
+def train(method, phase, batch, steps, rate=0.05):
+    optimiser = torch.optim.SGD(phase.parameters, lr=rate, momentum=0.9)
+    losses = []
+    for step in range(steps):
+        losses.append(phase.loss(batch, np.random.default_rng([1, step])))
+        optimiser.zero_grad()
+        losses[-1]["total"].backward()
+        optimiser.step()
+        method.after_step(phase)
+    return [float(loss["total"].detach()) for loss in losses]
+
+
+def test_every_option_has_its_method():
+    assert OPTIONS.keys() == METHODS.keys()
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+def test_training_overfits_a_batch(people, landmark_batch, scan_batch, phase):
+    """The queue holds exactly the batch's keys, so guessing costs log(number of subjects)."""
+    batch = (landmark_batch, scan_batch)[phase]
+    count = len(batch.subjects)
+    method = build(people, augment=STILL, momentum=0.9, bn_groups=1, queue_size=count)
+    train(method, method.phases()[0], landmark_batch, 6, rate=0)  # running statistics and queue
+    train(method, method.phases()[phase], batch, 1, rate=0)
+    losses = train(method, method.phases()[phase], batch, (15, 20)[phase], rate=(0.03, 0.1)[phase])
+    assert np.isfinite(losses).all()
+    assert 0.2 < losses[0] < 2
+    assert np.mean(losses[-3:]) < 0.5 * losses[0]
+
+
+def test_gradients_go_where_they_should(people, landmark_batch, scan_batch):
+    method = build(people)
+    patch, graph = method.phases()
+    patch.loss(landmark_batch, rng())["total"].backward()
+    assert all(p.grad is not None for p in method.query.encoder.parameters())
+    assert all(p.grad is None for p in method.query.graph.parameters())
+    method.zero_grad()
+    graph.loss(scan_batch, rng())["total"].backward()
+    assert all(p.grad is None for p in method.query.encoder.parameters())
+    assert all(p.grad is not None for p in method.query.graph.parameters())
+    assert all(p.grad is None for p in method.key.parameters())
+
+
+def test_a_graph_step_leaves_the_encoder_as_it_is(people, scan_batch):
+    """Also its running statistics: it is in evaluation mode."""
+    method = build(people)
+    before = {n: t.clone() for n, t in method.query.encoder.state_dict().items()}
+    train(method, method.phases()[1], scan_batch, 2)
+    after = method.query.encoder.state_dict()
+    assert all(torch.equal(before[n], after[n]) for n in before)
+
+
+def test_a_step_moves_keys_and_the_landmarks_own_ring(people, landmark_batch):
+    method = build(people, momentum=0.75)
+    key, before = method.key.encoder.conv1.weight.clone(), method.patch_queue.vectors.clone()
+    train(method, method.phases()[0], landmark_batch, 1)
+    query = method.query.encoder.conv1.weight.detach()
+    torch.testing.assert_close(method.key.encoder.conv1.weight, 0.75 * key + 0.25 * query)
+    assert method.patch_queue.cursor.tolist() == [0, 0, 0, 4, 0, 0]
+    assert method.patch_queue.subjects[3, :4].tolist() == landmark_batch.subjects.tolist()
+    changed = (method.patch_queue.vectors != before).any(2)
+    assert changed.sum(1).tolist() == [0, 0, 0, 4, 0, 0]
+
+
+def test_keys_return_to_their_order_after_the_shuffle(people, landmark_batch, scan_batch):
+    """With one group, equal weights and equal views, each key is its query, whatever the shuffle."""
+    method = build(people, augment=STILL, bn_groups=1, momentum=0.0)
+    for phase, batch in zip(method.phases(), (landmark_batch, scan_batch), strict=True):
+        phase.loss(batch, rng())
+        keys = method._new[1]
+        x = augment.to_window(batch.patches.float().clamp(-1024, 240), -1024, 240)
+        if phase.name == "patch":
+            query = method.query.encoder(x, method.coordinates[batch.landmarks])
+        else:
+            query = method.query.graph(method.query.trunk(x), Graphs(batch.counts, batch.edges))
+        expected = functional.normalize(query.detach())
+        torch.testing.assert_close(keys.vectors, expected, atol=1e-3, rtol=1e-3)
+        assert keys.subjects.tolist() == batch.subjects.tolist()
+
+
+def test_trap_1_a_batch_of_several_landmarks_is_refused(people, landmark_batch):
+    """The landmark comes with the patches, and queue and coordinates are those of the batch."""
+    mixed = replace(landmark_batch, landmarks=torch.tensor([3, 3, 2, 3]))
+    with pytest.raises(ValueError, match=r"this has \[2, 3\]"):
+        build(people).patch_loss(mixed, rng())
+
+
+def test_trap_4_the_encoder_is_told_x_y_z_of_the_atlas(people):
+    method = build(people)
+    places = people.atlas.landmarks_mm
+    expected = (places - places.min(0)) / (places.max(0) - places.min(0))
+    torch.testing.assert_close(method.coordinates, torch.tensor(expected, dtype=torch.float32))
+    assert method.coordinates[1].tolist() == [1, 0, 0]  # 20 mm along x
+
+
+def test_trap_8_node_features_are_the_trunks(people, scan_batch):
+    """Neither head nor coordinates reach the graph."""
+    method = build(people)
+    before = method.embed(scan_batch)
+    with torch.no_grad():
+        method.coordinates.add_(1)
+        for parameter in method.query.encoder.fc.parameters():
+            parameter.zero_()
+    assert torch.equal(method.embed(scan_batch), before)
+    assert before.std() > 0
+
+
+def test_trap_11_graph_augmentation_is_per_patch_or_shared(people, scan_batch):
+    """Equal patches stay equal when one warp holds for all, and differ when each has its own."""
+    equal = replace(scan_batch, patches=scan_batch.patches[:1].expand_as(scan_batch.patches))
+    equal = replace(equal, counts=torch.tensor([len(equal.patches)]))
+    for how, alike in (("shared", True), ("per-patch", False)):
+        method = build(people, graph_augmentation=how, augment={"noise_probability": 0})
+        method.query.encoder.eval()
+        nodes = method._nodes(equal, rng())
+        assert bool(torch.allclose(nodes, nodes[:1].expand_as(nodes), atol=1e-5)) is alike
+
+
+def test_variants_without_location_and_without_graph(people, landmark_batch, scan_batch):
+    blind = build(people, conditional=False)
+    assert blind.query.encoder.fc[0].in_features == 16
+    assert np.isfinite(train(blind, blind.phases()[0], landmark_batch, 2)).all()
+    flat = build(people, graph=False)
+    assert [phase.name for phase in flat.phases()] == ["patch"]
+    assert not any(name.startswith(("query.graph", "graph_queue")) for name in flat.state_dict())
+    features = flat.embed(scan_batch)
+    windowed = (scan_batch.patches.clamp(-1024, 240).float()[:, None] + 1024) / 632 - 1
+    with torch.no_grad():
+        nodes = flat.query.encoder.trunk(windowed)
+    means = [part.mean(0) for part in nodes.split(scan_batch.counts.tolist())]
+    torch.testing.assert_close(features, torch.stack(means))
+
+
+def test_embedding_is_the_mean_of_node_outputs_over_valid_landmarks(people, scan_batch):
+    method = build(people)
+    train(method, method.phases()[1], scan_batch, 1)
+    features = method.embed(scan_batch)
+    assert features.shape == (3, 16)
+    assert scan_batch.counts.tolist() == [5, 4, 6]
+    assert torch.equal(features, method.embed(scan_batch))
+    windowed = (scan_batch.patches.clamp(-1024, 240).float()[:, None] + 1024) / 632 - 1
+    graph = method.query.graph
+    h = (method.query.trunk(windowed) @ graph.conv1.lin.weight.T).detach().numpy()
+    a = np.eye(15)
+    a[tuple(scan_batch.edges.T.numpy())] = 1
+    a = np.maximum(a, a.T)
+    d = np.diag(a.sum(1) ** -0.5)
+    with torch.no_grad():
+        mixed = torch.tensor(d @ a @ d @ h, dtype=torch.float32) + graph.conv1.bias
+        nodes = functional.elu(graph.bn1(mixed))
+    means = [part.mean(0) for part in nodes.split([5, 4, 6])]
+    torch.testing.assert_close(features, torch.stack(means), atol=1e-5, rtol=1e-4)
+
+
+def test_saved_and_loaded_state_gives_the_same_next_loss(people, landmark_batch, scan_batch):
+    method = build(people)
+    patch, graph = method.phases()
+    train(method, patch, landmark_batch, 2)
+    train(method, graph, scan_batch, 2)
+    torch.manual_seed(99)
+    other = build(people)
+    other.load_state_dict(method.state_dict())
+    for i, batch in enumerate((landmark_batch, scan_batch)):
+        one = method.phases()[i].loss(batch, rng())["total"]
+        two = other.phases()[i].loss(batch, rng())["total"]
+        assert torch.equal(one, two)
+
+
+def test_losses_depend_on_the_random_numbers_given(people, landmark_batch):
+    method = build(people)
+    state = {n: t.clone() for n, t in method.state_dict().items()}
+    losses = []
+    for seed in (1, 1, 2):
+        method.load_state_dict(state)
+        losses.append(float(method.patch_loss(landmark_batch, np.random.default_rng(seed))["total"].detach()))
+    assert losses[0] == losses[1] != losses[2]

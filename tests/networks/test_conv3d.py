@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+from golden import fill
+from torch import nn
+
+from ctssl.networks.conv3d import PatchEncoder
+
+
+@pytest.fixture
+def released():
+    encoder = PatchEncoder(128, 2, conditional=True, groups=2)
+    encoder.load_state_dict(fill.state("context_aware_patch"), strict=True)
+    return encoder.eval()
+
+
+@torch.no_grad()
+def test_released_weights_give_the_released_outputs(released):
+    golden = fill.outputs("context_aware_patch")
+    features = released.trunk(fill.volume(6))
+    np.testing.assert_allclose(features.numpy(), golden["features"], rtol=1e-4, atol=1e-6)
+    projection = released(fill.volume(6), fill.coordinates(6))
+    np.testing.assert_allclose(projection.numpy(), golden["projection"], rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_trap_4_arrays_are_z_y_x_and_coordinates_x_y_z(released):
+    """A network fed with the other order gives other numbers than the released one."""
+    golden = fill.outputs("context_aware_patch")
+    for one, other in ((2, 3), (2, 4), (3, 4)):
+        turned = released.trunk(fill.volume(6).transpose(one, other)).numpy()
+        assert np.abs(turned - golden["features"]).max() > 5e-4
+    features = torch.from_numpy(golden["features"])
+    flipped = released.project(features, fill.coordinates(6).flip(1)).numpy()
+    assert np.abs(flipped - golden["projection"]).max() > 5e-3
+
+
+def test_sizes_are_those_of_the_release():
+    encoder = PatchEncoder(128, 2, conditional=True, groups=2)
+    assert sum(isinstance(m, nn.Conv3d) for m in encoder.modules()) == 13
+    head = sum(p.numel() for p in encoder.fc.parameters())
+    assert head == 34_188
+    assert sum(p.numel() for p in encoder.parameters()) - head == 1_030_200
+
+
+def test_heads_of_the_paper_and_without_location():
+    paper = PatchEncoder(16, 3, conditional=True, groups=1)
+    assert [tuple(m.weight.shape) for m in paper.fc if isinstance(m, nn.Linear)] == [
+        (19, 19),
+        (19, 19),
+        (16, 19),
+    ]
+    blind = PatchEncoder(16, 2, conditional=False, groups=1).eval()
+    x = fill.volume(2)
+    assert torch.equal(blind(x, torch.zeros(2, 3)), blind(x, torch.ones(2, 3)))

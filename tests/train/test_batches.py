@@ -1,0 +1,108 @@
+import inspect
+
+import numpy as np
+import pytest
+
+from ctssl.train import batches
+from ctssl.train.batches import (
+    Cohort,
+    part_of,
+    prefetched,
+    read_batch,
+    rounds_per_epoch,
+    samples_of_round,
+    scan_sample,
+    scans_of_round,
+)
+
+PEOPLE = [0, 0, 0, 1, 2, 2, 3, 4, 5, 6, 7]
+
+
+def some_cohort(subjects=PEOPLE, landmarks=9, share=0.7):
+    valid = np.random.default_rng(1).random((len(subjects), landmarks)) < share
+    return Cohort(valid, np.array(subjects))
+
+
+@pytest.mark.parametrize("batch", [2, 4, 50])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_epoch_visits_every_scan_once_and_no_subject_twice_in_a_round(batch, seed):
+    cohort = some_cohort()
+    rounds = rounds_per_epoch(cohort, batch)
+    for epoch in range(3):
+        dealt = [scans_of_round(cohort, batch, seed, epoch * rounds + r) for r in range(rounds)]
+        assert sorted(np.concatenate(dealt)) == list(range(len(PEOPLE)))
+        for scans in dealt:
+            assert len(scans) <= batch
+            assert len(set(cohort.subjects[scans])) == len(scans)
+        sizes = [len(scans) for scans in dealt]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_order_follows_from_seed_and_round_alone():
+    cohort = some_cohort()
+
+    def walk(seed, number):
+        samples = samples_of_round(cohort, "landmark", 4, seed, number)
+        return [(s.landmarks[0], *s.scans) for s in samples]
+
+    first = walk(3, 5)
+    walk(3, 6)
+    assert walk(3, 5) == first
+    assert len({tuple(walk(seed, n)) for seed in (0, 1) for n in (0, 1)}) == 4
+
+
+def test_a_round_walks_over_all_landmarks_with_valid_pairs_only():
+    cohort = some_cohort()
+    for number in range(6):
+        scans = set(scans_of_round(cohort, 4, 0, number))
+        samples = samples_of_round(cohort, "landmark", 4, 0, number)
+        assert all(len(set(s.landmarks)) == 1 and len(s.scans) >= 2 for s in samples)
+        got = {int(s.landmarks[0]): set(s.scans) for s in samples}
+        showing = {j: {s for s in scans if cohort.valid[s, j]} for j in range(9)}
+        assert got == {j: who for j, who in showing.items() if len(who) >= 2}
+
+
+def test_trap_1_the_landmark_travels_with_the_patch(people):
+    """No region lives in the reader: read late, in any order, each patch is the one that was named."""
+    cohort = Cohort.of(people.stores, people.subjects)
+    samples = [s for n in range(3) for s in samples_of_round(cohort, "landmark", 3, 0, n)]
+    assert len({int(s.landmarks[0]) for s in samples}) == 6
+    for sample, batch in prefetched(samples, lambda s: read_batch(people.stores, cohort, s, graph=False)):
+        assert batch.landmarks.tolist() == sample.landmarks.tolist()
+        for patch, scan, landmark in zip(batch.patches, sample.scans, sample.landmarks, strict=True):
+            assert np.array_equal(patch.numpy(), people.stores[scan].patches()[landmark])
+    rooms = [v for v in vars(batches).values() if inspect.isclass(v) and v.__module__ == batches.__name__]
+    assert all(room.__dataclass_params__.frozen for room in rooms)
+
+
+def test_a_scan_batch_holds_valid_patches_and_edges_between_them(people):
+    cohort = Cohort.of(people.stores, people.subjects)
+    batch = read_batch(people.stores, cohort, scan_sample(cohort, np.array([2, 0, 1])))
+    assert batch.counts.tolist() == [4, 6, 5]
+    assert batch.landmarks.tolist() == [1, 2, 3, 4, 0, 1, 2, 3, 4, 5, 0, 1, 3, 4, 5]
+    owner = np.repeat([2, 0, 1], batch.counts)
+    pairs = {(owner[i], int(batch.landmarks[i]), int(batch.landmarks[j])) for i, j in batch.edges.tolist()}
+    assert all(owner[i] == owner[j] for i, j in batch.edges.tolist())
+    assert pairs == {(s, a, b) for s in (2, 0, 1) for a, b in people.stores[s].edges.tolist()}
+    assert batch.subjects.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_devices_share_a_batch(world_size):
+    cohort = some_cohort()
+    for sample in (
+        scan_sample(cohort, np.array([4, 1, 7, 3])),
+        samples_of_round(cohort, "landmark", 6, 0, 0)[0],
+    ):
+        parts = [part_of(sample, rank, world_size) for rank in range(world_size)]
+        for name in ("scans", "landmarks", "members"):
+            assert np.array_equal(np.concatenate([getattr(p, name) for p in parts]), getattr(sample, name))
+
+
+def test_prefetching_keeps_order_and_passes_errors_on():
+    assert [got for _, got in prefetched(range(9), lambda n: n * n)] == [n * n for n in range(9)]
+    seen = []
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+        for asked, _ in prefetched([1, 2, 0, 3, 4, 5], lambda n: 1 / n):
+            seen.append(asked)
+    assert seen == [1, 2]

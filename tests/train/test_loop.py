@@ -1,0 +1,160 @@
+import itertools
+import json
+import os
+import signal
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from train import synthetic
+
+from ctssl.errors import CohortError, CtsslError, WeightsError
+from ctssl.methods.context_aware import ContextAware
+from ctssl.train import checkpoint, loop
+from ctssl.train.loop import pretrain
+
+
+@pytest.fixture(scope="module")
+def finished(people, tmp_path_factory):
+    """An undisturbed training: two epochs of two rounds of six landmarks, two graph steps a round."""
+    out = tmp_path_factory.mktemp("finished")
+    torch.set_num_threads(1)
+    pretrain(synthetic.job(people, out))
+    return out
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Make the method send SIGTERM, or raise, once, after so many steps."""
+    real = ContextAware.after_step
+
+    def after_steps(after, signal_or_error):
+        count = itertools.count(1)
+
+        def after_step(self, phase):
+            real(self, phase)
+            if next(count) != after:
+                return
+            if isinstance(signal_or_error, BaseException):
+                raise signal_or_error
+            os.kill(os.getpid(), signal_or_error)
+
+        monkeypatch.setattr(ContextAware, "after_step", after_step)
+
+    return after_steps
+
+
+def assert_same(one, two):
+    first, second = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[n], second[n]) for n in first)
+    assert (one / "history.csv").read_text() == (two / "history.csv").read_text()
+    assert json.loads((one / "model.json").read_text()) == json.loads((two / "model.json").read_text())
+
+
+def test_history_and_card_tell_what_was_done(people, finished):
+    history = pd.read_csv(finished / "history.csv")
+    assert history.columns.tolist() == ["step", "phase", "learning_rate", "loss", "top1"]
+    assert history.step.tolist() == list(range(len(history)))
+    assert history.notna().all(axis=None)
+    assert history.top1.between(0, 1).all()
+    card = json.loads((finished / "model.json").read_text())
+    assert card["steps"] == history.phase.value_counts()[["patch", "graph"]].tolist()
+    assert card["steps"][1] == 8
+    assert (card["scans"], card["subjects"], card["landmarks"]) == (5, 4, 6)
+    assert card["window_hu"] == [-1024, 240]
+    assert list((finished / "checkpoints").iterdir()) == []
+
+
+def test_sigterm_writes_a_checkpoint_and_the_resumed_run_is_bit_identical(
+    people, finished, tmp_path, interrupt
+):
+    before = signal.getsignal(signal.SIGTERM)
+    interrupt(9, signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        pretrain(synthetic.job(people, tmp_path))
+    assert stop.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert [p.name for p in tmp_path.glob("checkpoints/*.pt")] == ["step-000000009.pt"]
+    assert not (tmp_path / "model.safetensors").exists()
+    pretrain(synthetic.job(people, tmp_path))
+    assert_same(tmp_path, finished)
+
+
+def test_a_crash_costs_the_steps_since_the_last_checkpoint_only(people, finished, tmp_path, interrupt):
+    """Rows of lost steps do not stay in the history; two checkpoints are kept."""
+    job = synthetic.job(people, tmp_path, checkpoint_steps=4)
+    interrupt(15, RuntimeError("power cut"))
+    with pytest.raises(RuntimeError, match="power cut"):
+        pretrain(job)
+    kept = sorted(p.name for p in tmp_path.glob("checkpoints/*.pt"))
+    assert kept == ["step-000000008.pt", "step-000000012.pt"]
+    pretrain(job)
+    assert_same(tmp_path, finished)
+
+
+def test_checkpoints_of_another_training_are_not_used(people, finished, tmp_path, interrupt):
+    interrupt(2, signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        pretrain(synthetic.job(people, tmp_path, seed=1))
+    pretrain(synthetic.job(people, tmp_path))
+    assert_same(tmp_path, finished)
+
+
+def test_a_damaged_checkpoint_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "step-000000004.pt").write_bytes(b"half")
+    with pytest.raises(WeightsError, match=r"step-000000004\.pt cannot be read"):
+        checkpoint.load(tmp_path, "mine")
+
+
+def test_seeds_differ(people, finished, tmp_path):
+    job = synthetic.job(people, tmp_path, seed=1, epochs=1)
+    pretrain(job)
+    name = "encoder.conv1.weight"
+    assert not torch.equal(
+        load_file(tmp_path / "model.safetensors")[name], load_file(finished / "model.safetensors")[name]
+    )
+
+
+def test_trap_10_the_optimiser_is_sgd(people, tmp_path):
+    training = loop._Training(synthetic.job(people, tmp_path), torch.device("cpu"))
+    assert all(type(o) is torch.optim.SGD for o in training.optimisers)
+    group = training.optimisers[0].param_groups[0]
+    assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.9, 1e-4, False)
+    of_encoder = {id(p) for p in training.optimisers[0].param_groups[0]["params"]}
+    of_graph = {id(p) for p in training.optimisers[1].param_groups[0]["params"]}
+    assert not of_encoder & of_graph
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_change(people, tmp_path, monkeypatch):
+    real = ContextAware.patch_loss
+
+    def broken(self, batch, rng):
+        losses = real(self, batch, rng)
+        return {**losses, "total": losses["total"] * float("nan")}
+
+    monkeypatch.setattr(ContextAware, "patch_loss", broken)
+    with pytest.raises(CtsslError, match="patch loss is nan at step 0"):
+        pretrain(synthetic.job(people, tmp_path))
+
+
+def test_one_subject_is_too_few(people, tmp_path):
+    alone = SimpleNamespace(atlas=people.atlas, stores=people.stores[:2], subjects=people.subjects[:2])
+    with pytest.raises(CohortError, match="at least 2, but 2 usable scans of 1 came"):
+        pretrain(synthetic.job(alone, tmp_path))
+    nobody = replace(people.stores[2], valid=people.stores[2].valid & False)
+    stores, subjects = [people.stores[0], nobody], ["a", "b"]
+    pair = SimpleNamespace(atlas=people.atlas, stores=stores, subjects=subjects)
+    with pytest.raises(CohortError, match="1 usable scans of 1 came"):
+        pretrain(synthetic.job(pair, tmp_path))
+
+
+@pytest.mark.parametrize("changes", [{"conditional": False}, {"graph": False}, {"head_layers": 3}])
+def test_run_variants_train_in_bf16(people, tmp_path, changes):
+    pretrain(synthetic.job(people, tmp_path, precision="bf16", epochs=1, graph_steps=1, **changes))
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert set(history.phase) == ({"patch"} if changes == {"graph": False} else {"patch", "graph"})
+    assert history.loss.between(0, 10).all()
