@@ -1,11 +1,30 @@
 """Self-supervised pretraining, one job per run, seed and part."""
 
 
+rule run_settings:
+    # What a run depends on, as a file. Snakemake does not look at the params of a job below one that
+    # reruns, and scans.csv reruns with every new scan: without this file a changed setting would wait
+    # for the next invocation.
+    output:
+        text=f"{RESULTS}/runs/{{run}}/settings.json",
+    log:
+        f"{RESULTS}/logs/run_settings/{{run}}.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    params:
+        settings=lambda w: settings.pretrain(CONFIG, w.run),
+    shell:
+        "exec ctssl stage run_settings --settings {params.settings:q} --log {log:q} --out {output.text:q}"
+
+
 rule pretrain:
     input:
+        settings=rules.run_settings.output.text,
         atlas=rules.atlas.output.folder,
-        # ancient: new scans do not retrain; changed preparation does, through the settings.
-        scans=ancient(rules.cohort.output.scans),
+        # ancient: new scans do not retrain; changed preparation does, through the settings. Not
+        # rules.cohort.output.scans: ancient() would mark that very object, for every rule that uses it.
+        scans=ancient(SCANS),
     output:
         weights=f"{RESULTS}/runs/{{run}}/seed{{seed}}/{{part}}/model.safetensors",
         card=f"{RESULTS}/runs/{{run}}/seed{{seed}}/{{part}}/model.json",

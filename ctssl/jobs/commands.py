@@ -31,8 +31,7 @@ def _job(*paths: str) -> Callable[[Callable[..., None]], click.Command]:
             function(**values)
 
         body.__doc__ = function.__doc__
-        name = function.__name__.rstrip("_")
-        command = stage.command(name)(body)
+        command = stage.command(function.__name__)(body)
         command.params += getattr(function, "__click_params__", [])
         command.params += [click.Option([f"--{p}"], type=PATH, required=True) for p in paths]
         command.params += [click.Option(["--settings"], required=True), click.Option(["--log"], type=PATH)]
@@ -101,6 +100,12 @@ def store(volume: Path, registration: Path, **values: Any) -> None:
 def cohort(settings: str, **out: Path) -> None:
     """Write the tables of the cohort."""
     study.cohort(settings, study.CohortTables(**out))
+
+
+@_job("out")
+def run_settings(settings: str, out: Path) -> None:
+    """Write what a run depends on."""
+    out.write_text(settings + "\n")
 
 
 @_job("atlas", "scans", "weights")

@@ -184,7 +184,7 @@ def figures(text: str, features: Sequence[Path], out: Path) -> None:
 
     settings = stage_settings.parse("figures", text)
     target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]))
-    labels = read_labels(manifest.column(target.column), target)
+    labels = read_labels(manifest.column(target.column), target.model_copy(update={"log": False}))
     tables = {path.stem: path for path in features}
     panels = [(title, pd.read_parquet(tables[row])) for title, row in settings["panels"]]
     feature_maps(panels, labels, target.name, out)

@@ -48,8 +48,11 @@ class PatchEncoder(nn.Module):
         x = elu(self.bn1(self.conv1(patches)))  # (B, 8, 32, 32, 32)
         x = elu(self.bn2(self.conv2(x)))  # (B, 8, 16, 16, 16)
         x = self.downsample3(self.downsample2(self.downsample1(x)))  # (B, 64, 2, 2, 2)
-        x = elu(self.bn3(self.conv3(x)))  # (B, F, 2, 2, 2)
-        x = elu(self.bn4(self.conv4(x)))  # (B, F, 1, 1, 1)
+        # float32 from here: on the CPU the bfloat16 weight gradient of a stride-1 convolution of a 2^3
+        # map reads memory that nobody wrote (seen: torch 2.13, AVX-512 bf16, values up to infinity).
+        with torch.autocast(x.device.type, enabled=False):
+            x = elu(self.bn3(self.conv3(x.float())))  # (B, F, 2, 2, 2)
+            x = elu(self.bn4(self.conv4(x)))  # (B, F, 1, 1, 1)
         return x.flatten(1)
 
     def forward(self, patches: Tensor, coordinates: Tensor) -> Tensor:
