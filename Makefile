@@ -38,10 +38,10 @@ check: install
 	$(BIN)/snakemake --lint --configfile tests/workflow/lint.yaml
 
 test: install
-	$(BIN)/pytest --numprocesses 2 -m "not slow"
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup -m "not slow"
 
 test-all: install
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 bench: install
 	$(BIN)/ctssl bench dag --scans 1000

@@ -20,6 +20,7 @@ rule all:
     input:
         FAILURES,
         QUALITY,
+        ENOUGH,
         all_features(),
         all_tables(),
 

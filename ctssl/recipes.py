@@ -10,6 +10,7 @@ RECIPES: dict[str, int] = {
     "register": 1,
     "store": 1,
     "cohort": 1,
+    "enough": 1,
     "pretrain": 1,
     "features": 1,
     "baseline": 1,

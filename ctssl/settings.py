@@ -1,8 +1,8 @@
 """The one tracked param of every rule: what a stage's result depends on, as one JSON text.
 
 Snakemake compares this text with the one of the last run. Paths of results are not in it, so that a
-results directory can be moved; that of the manifest is. Numbers of the machine (time, memory, retries)
-are not in it either.
+results directory can be moved; that of the manifest is. Numbers of the machine (time, memory, retries,
+device, threads) are not in it either.
 """
 
 import json
@@ -56,10 +56,15 @@ def cohort(config: Config, manifest: Manifest) -> str:
     """Settings of the cohort's tables: which scans of which subjects."""
     return _text(
         "cohort",
-        quality=config.quality,
+        quality=config.quality.model_dump(exclude={"max_excluded_fraction"}),
         manifest=str(manifest.path),
         scans=digest(members(manifest)),
     )
+
+
+def enough(config: Config) -> str:
+    """Settings of the check that enough scans are left."""
+    return _text("enough", max_excluded_fraction=config.quality.max_excluded_fraction)
 
 
 def pretrain(config: Config, run: str) -> str:
@@ -68,14 +73,14 @@ def pretrain(config: Config, run: str) -> str:
     return _text(
         "pretrain",
         run=chosen.model_dump(mode="json", exclude={"label", "seeds", "weights"}, serialize_as_any=True),
-        pretraining=config.pretraining.model_dump(mode="json", exclude={"checkpoint_steps"}),
+        precision=config.pretraining.precision,
         preparation=digest([_preparation(config)]),
     )
 
 
 def features(config: Config) -> str:
     """Settings of feature extraction."""
-    return _text("features", device=config.pretraining.device)
+    return _text("features")
 
 
 def baseline(name: str) -> str:

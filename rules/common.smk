@@ -30,6 +30,7 @@ RESULTS = CONFIG.results
 ATLAS = f"{RESULTS}/atlas"
 FAILURES = f"{RESULTS}/failures.csv"
 QUALITY = f"{RESULTS}/quality/quality.csv"
+ENOUGH = f"{RESULTS}/quality/enough.txt"
 SCANS = f"{RESULTS}/scans.csv"
 # Subjects keep their fold in this file, so what would give other folds is part of its name.
 SPLITS = f"{RESULTS}/splits/seed{CONFIG.evaluation.split_seed}-{CONFIG.evaluation.stratify or 'plain'}.csv"

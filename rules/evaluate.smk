@@ -15,12 +15,13 @@ rule features:
     threads: CONFIG.pretraining.threads
     resources:
         gpu=int(CONFIG.pretraining.device == "cuda"),
+        device=CONFIG.pretraining.device,
     params:
         settings=settings.features(CONFIG),
     shell:
         "exec ctssl stage features --settings {params.settings:q} --log {log:q}"
         " --atlas {input.atlas:q} --scans {input.scans:q}"
-        " --weights {input.weights:q} --threads {threads} --out {output.table:q}"
+        " --weights {input.weights:q} --device {resources.device} --threads {threads} --out {output.table:q}"
 
 
 rule baseline:

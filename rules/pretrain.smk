@@ -36,10 +36,12 @@ rule pretrain:
     threads: CONFIG.pretraining.threads
     resources:
         gpu=int(CONFIG.pretraining.device == "cuda"),
+        device=CONFIG.pretraining.device,
         checkpoint_steps=CONFIG.pretraining.checkpoint_steps,
     params:
         settings=lambda w: settings.pretrain(CONFIG, w.run),
     shell:
         "exec ctssl stage pretrain --settings {params.settings:q} --log {log:q} --seed {wildcards.seed}"
         " --atlas {input.atlas:q} --scans {input.scans:q} --weights {output.weights:q}"
+        " --device {resources.device} --threads {threads}"
         " --checkpoint-steps {resources.checkpoint_steps}"

@@ -47,3 +47,21 @@ rule cohort:
     shell:
         "exec ctssl stage cohort --settings {params.settings:q} --log {log:q}"
         " --failures {output.failures:q} --quality {output.quality:q} --scans {output.scans:q}"
+
+
+rule enough:
+    input:
+        failures=rules.cohort.output.failures,
+        quality=rules.cohort.output.quality,
+    output:
+        text=ENOUGH,
+    log:
+        f"{RESULTS}/logs/enough.log",
+    conda:
+        "../envs/prepare.yaml"
+    threads: 1
+    params:
+        settings=settings.enough(CONFIG),
+    shell:
+        "exec ctssl stage enough --settings {params.settings:q} --log {log:q}"
+        " --failures {input.failures:q} --quality {input.quality:q} --out {output.text:q}"

@@ -80,5 +80,5 @@ class Limits(Section):
     """limits: what one scan may cost before it is given up."""
 
     time_s: float = Field(gt=0, description="per scan and stage")
-    memory_gb: float = Field(gt=0, description="per scan and stage, address space of the computing process")
+    memory_gb: float = Field(gt=0, description="per scan and stage, data memory of the computing process")
     retries: int = Field(ge=0, description="a crash or timeout that survives these excludes the scan")

@@ -52,6 +52,11 @@ def _scan_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
+def _machine_options(function: Callable[..., None]) -> Callable[..., None]:
+    function = click.option("--device", type=click.Choice(["cuda", "cpu", "auto"]), required=True)(function)
+    return click.option("--threads", type=int, required=True)(function)
+
+
 def _scan_job(stage_name: str, values: dict[str, Any]) -> scan_jobs.ScanJob:
     return scan_jobs.ScanJob(
         stage=stage_name,
@@ -102,6 +107,12 @@ def cohort(settings: str, **out: Path) -> None:
     study.cohort(settings, study.CohortTables(**out))
 
 
+@_job("failures", "quality", "out")
+def enough(settings: str, **paths: Path) -> None:
+    """Fail when too many scans are excluded."""
+    study.enough(settings, **paths)
+
+
 @_job("out")
 def run_settings(settings: str, out: Path) -> None:
     """Write what a run depends on."""
@@ -111,16 +122,17 @@ def run_settings(settings: str, out: Path) -> None:
 @_job("atlas", "scans", "weights")
 @click.option("--seed", type=int, required=True)
 @click.option("--checkpoint-steps", type=int, required=True)
-def pretrain(settings: str, **values: Any) -> None:
+@_machine_options
+def pretrain(settings: str, device: Any, threads: int, **values: Any) -> None:
     """Pretrain one run."""
-    study.pretrain(settings, **values)
+    study.pretrain(settings, machine=study.Machine(device, threads), **values)
 
 
 @_job("atlas", "scans", "weights", "out")
-@click.option("--threads", type=int, required=True)
-def features(settings: str, **values: Any) -> None:
+@_machine_options
+def features(settings: str, device: Any, threads: int, **values: Any) -> None:
     """Write the features of all scans."""
-    study.features(settings, **values)
+    study.features(settings, machine=study.Machine(device, threads), **values)
 
 
 @_job("scans", "out")

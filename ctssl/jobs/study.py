@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ctssl import settings as stage_settings
 from ctssl.config.prepare import Quality
@@ -38,7 +38,6 @@ def cohort(text: str, out: CohortTables) -> None:
     """Write the tables of excluded scans, of quality, and of the scans that have a store.
 
     Raises:
-        CohortError: more scans are excluded than `max_excluded_fraction` allows.
         ManifestError: the manifest changed since the workflow started.
     """
     from ctssl.prepare.quality import verdict
@@ -67,15 +66,35 @@ def cohort(text: str, out: CohortTables) -> None:
     _write(out.scans, ("scan", "subject", "store"), used)
     for one in lost:
         say(f"excluded: {one['scan']} at {one['stage']}: {one['reason']}. {one['advice']}")
-    if len(lost) > limits.max_excluded_fraction * len(manifest.rows):
+
+
+def enough(text: str, failures: Path, quality: Path, out: Path) -> None:
+    """Write how many scans are excluded; a job of its own, so that its failure leaves the tables alone.
+
+    Raises:
+        CohortError: more scans are excluded than `max_excluded_fraction` allows.
+    """
+    limit = stage_settings.parse("enough", text)["max_excluded_fraction"]
+    lost, scans = len(_read(failures)), len(_read(quality))
+    if lost > limit * scans:
         raise CohortError(
-            f"{len(lost)} of {len(manifest.rows)} scans are excluded, more than "
-            f"quality.max_excluded_fraction ({limits.max_excluded_fraction:g}) allows",
-            "`ctssl status` lists them with advice",
+            f"{lost} of {scans} scans are excluded, more than quality.max_excluded_fraction ({limit:g})",
+            f"{failures} lists them with advice",
         )
+    out.write_text(f"{lost} of {scans} scans excluded\n")
 
 
-def pretrain(text: str, seed: int, atlas: Path, scans: Path, weights: Path, checkpoint_steps: int) -> None:
+@dataclass(frozen=True)
+class Machine:
+    """What a training or extraction runs on: device as in the config, CPU threads."""
+
+    device: Literal["cuda", "cpu", "auto"]
+    threads: int
+
+
+def pretrain(
+    text: str, seed: int, atlas: Path, scans: Path, weights: Path, machine: Machine, checkpoint_steps: int
+) -> None:
     """Pretrain one run on its frozen scans; the first job freezes those that have a store."""
     from ctssl.prepare.atlas import read_atlas
     from ctssl.store.reader import open_store
@@ -88,7 +107,12 @@ def pretrain(text: str, seed: int, atlas: Path, scans: Path, weights: Path, chec
     chest = read_atlas(atlas)
     job = PretrainJob(
         run=Run(**settings["run"]),
-        pretraining=Pretraining(checkpoint_steps=checkpoint_steps, **settings["pretraining"]),
+        pretraining=Pretraining(
+            device=machine.device,
+            threads=machine.threads,
+            precision=settings["precision"],
+            checkpoint_steps=checkpoint_steps,
+        ),
         atlas=chest,
         stores=[open_store(scans.parent / "stores" / scan, atlas=chest.id) for scan in chosen],
         subjects=[subjects[scan] for scan in chosen],
@@ -98,12 +122,12 @@ def pretrain(text: str, seed: int, atlas: Path, scans: Path, weights: Path, chec
     train(job)
 
 
-def features(text: str, atlas: Path, scans: Path, weights: Path, threads: int, out: Path) -> None:
+def features(text: str, atlas: Path, scans: Path, weights: Path, machine: Machine, out: Path) -> None:
     """Write the features of every scan that has a store."""
     from ctssl.evaluate.features import extract
     from ctssl.prepare.atlas import read_atlas
 
-    settings = stage_settings.parse("features", text)
+    stage_settings.parse("features", text)
     chest = read_atlas(atlas)
     stores, subjects = _stores(scans, chest.id)
     extract(
@@ -113,8 +137,8 @@ def features(text: str, atlas: Path, scans: Path, weights: Path, threads: int, o
         subjects,
         cache=scans.parent / "cache" / "features",
         out=out,
-        device=settings["device"],
-        threads=threads,
+        device=machine.device,
+        threads=machine.threads,
     )
 
 

@@ -6,7 +6,6 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-
 from workflow.study import Study
 
 pytestmark = pytest.mark.xdist_group("workflow")
@@ -68,6 +67,7 @@ def test_too_many_excluded_scans_are_a_failure_when_the_config_says_so(study):
     study.write_rows([rows[0] | {"image": "images/nowhere.nii.gz"}, *rows[1:]])
     said = study.snakemake(ok=False)
     assert "1 of 4 scans are excluded, more than quality.max_excluded_fraction (0.1)" in said
+    assert [row["scan"] for row in study.failures()] == ["phantom000"], "the table stays"
     assert "Traceback" not in said
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from workflow.study import Study, quiet_environment
 
 pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.slow]

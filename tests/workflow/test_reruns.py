@@ -10,7 +10,7 @@ from ctssl.cohorts.phantom.scan import Scanner, make_scan
 
 pytestmark = pytest.mark.xdist_group("workflow")
 
-AFTER_COHORT = {"features", "baseline", "splits", "probe", "tables", "figures"}
+AFTER_COHORT = {"enough", "features", "baseline", "splits", "probe", "tables", "figures"}
 PER_SCAN = ("volume", "register", "store")
 
 
@@ -97,7 +97,7 @@ def test_a_changed_setting_reruns_its_stage_and_below(study, old, new, first):
 
 def test_a_moved_limit_of_the_machine_reruns_nothing(study):
     study.change("retries: 1", "retries: 2, time_s: 77, memory_gb: 8")
-    study.change("checkpoint_steps: 3", "checkpoint_steps: 4")
+    study.change("device: cpu, threads: 1, checkpoint_steps: 3", "device: auto, threads: 2")
     assert study.plan() == {}
 
 
