@@ -56,7 +56,7 @@ def cohort(config: Config, manifest: Manifest) -> str:
     """Settings of the cohort's tables: which scans of which subjects."""
     return _text(
         "cohort",
-        quality=config.quality.model_dump(exclude={"max_excluded_fraction"}),
+        quality=config.quality,
         manifest=str(manifest.path),
         scans=digest(members(manifest)),
     )
@@ -64,7 +64,7 @@ def cohort(config: Config, manifest: Manifest) -> str:
 
 def enough(config: Config) -> str:
     """Settings of the check that enough scans are left."""
-    return _text("enough", max_excluded_fraction=config.quality.max_excluded_fraction)
+    return _text("enough", max_excluded_fraction=config.limits.max_excluded_fraction)
 
 
 def pretrain(config: Config, run: str) -> str:

@@ -68,17 +68,17 @@ class Store(Section):
 
 
 class Quality(Section):
-    """quality: when a scan that is used gets a warning, and when the cohort is refused."""
+    """quality: when a scan that is used gets a warning."""
 
     warn_dice: float = Field(ge=0, le=1, description="per lung, against the atlas, after registration")
     warn_min_jacobian: float = Field(description="folding or near folding of the deformation")
     warn_valid_fraction: float = Field(ge=0, le=1, description="share of valid landmarks")
-    max_excluded_fraction: float = Field(ge=0, le=1, description="more excluded scans than this is a failure")
 
 
 class Limits(Section):
-    """limits: what one scan may cost before it is given up."""
+    """limits: when a scan is given up, and when a cohort."""
 
     time_s: float = Field(gt=0, description="per scan and stage")
     memory_gb: float = Field(gt=0, description="per scan and stage, data memory of the computing process")
     retries: int = Field(ge=0, description="a crash or timeout that survives these excludes the scan")
+    max_excluded_fraction: float = Field(ge=0, le=1, description="more excluded scans than this is a failure")

@@ -78,7 +78,7 @@ def enough(text: str, failures: Path, quality: Path, out: Path) -> None:
     lost, scans = len(_read(failures)), len(_read(quality))
     if lost > limit * scans:
         raise CohortError(
-            f"{lost} of {scans} scans are excluded, more than quality.max_excluded_fraction ({limit:g})",
+            f"{lost} of {scans} scans are excluded, more than limits.max_excluded_fraction ({limit:g})",
             f"{failures} lists them with advice",
         )
     out.write_text(f"{lost} of {scans} scans excluded\n")

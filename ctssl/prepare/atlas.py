@@ -54,16 +54,16 @@ def read_atlas(folder: Path) -> Atlas:
     """
     try:
         card = json.loads((folder / CARD).read_text())
-    except (OSError, ValueError) as error:
+        return Atlas(
+            id=card["id"],
+            axes=card["axes"],
+            spacing_mm=card["spacing_mm"],
+            pitch_mm=card["pitch_mm"],
+            landmarks_mm=np.array(card["landmarks_mm"], float).reshape(-1, 3),
+            neighbours=np.array(card["neighbours"], int).reshape(-1, 2),
+        )
+    except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"{folder} holds no atlas: {error}", "run the workflow, which makes it") from error
-    return Atlas(
-        id=card["id"],
-        axes=card["axes"],
-        spacing_mm=card["spacing_mm"],
-        pitch_mm=card["pitch_mm"],
-        landmarks_mm=np.array(card["landmarks_mm"], float).reshape(-1, 3),
-        neighbours=np.array(card["neighbours"], int).reshape(-1, 2),
-    )
 
 
 def build_atlas(folder: Path, settings: AtlasSettings) -> Atlas:

@@ -65,13 +65,12 @@ def axes_direction(axes: str) -> np.ndarray:
     Raises:
         ValueError: not three letters of unlike axes.
     """
-    direction = np.zeros((3, 3))
-    for column, letter in enumerate(axes):
-        row, sign = _LETTERS[letter]
-        direction[row, column] = sign
-    if len(axes) != 3 or abs(round(np.linalg.det(direction))) != 1:
+    rows = [_LETTERS[letter][0] for letter in axes if letter in _LETTERS]
+    if len(axes) != 3 or sorted(rows) != [0, 1, 2]:
         msg = f"axes are three letters of L/R, P/A, S/I, but these are {axes!r}"
         raise ValueError(msg)
+    direction = np.zeros((3, 3))
+    direction[rows, range(3)] = [_LETTERS[letter][1] for letter in axes]
     return direction
 
 

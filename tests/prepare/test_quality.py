@@ -32,7 +32,7 @@ def test_no_lung_and_other_shapes_are_errors():
         laa950_percent(np.zeros((2, 2, 2)), np.zeros((2, 2, 3)))
 
 
-LIMITS = Quality(warn_dice=0.95, warn_min_jacobian=0.05, warn_valid_fraction=0.9, max_excluded_fraction=1)
+LIMITS = Quality(warn_dice=0.95, warn_min_jacobian=0.05, warn_valid_fraction=0.9)
 GOOD = {"cut_bottom": False, "cut_top": False, "dice_right": 0.98, "dice_left": 0.97}
 GOOD |= {"min_jacobian": 0.3, "landmarks": 10, "valid": 9}
 

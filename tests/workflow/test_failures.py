@@ -62,11 +62,11 @@ def test_bad_scans_are_excluded_with_advice_and_can_be_tried_again(study):
 
 
 def test_too_many_excluded_scans_are_a_failure_when_the_config_says_so(study):
-    study.change("warn_dice: 0.8", "warn_dice: 0.8, max_excluded_fraction: 0.1")
+    study.change("retries: 1", "retries: 1, max_excluded_fraction: 0.1")
     rows = study.rows()
     study.write_rows([rows[0] | {"image": "images/nowhere.nii.gz"}, *rows[1:]])
     said = study.snakemake(ok=False)
-    assert "1 of 4 scans are excluded, more than quality.max_excluded_fraction (0.1)" in said
+    assert "1 of 4 scans are excluded, more than limits.max_excluded_fraction (0.1)" in said
     assert [row["scan"] for row in study.failures()] == ["phantom000"], "the table stays"
     assert "Traceback" not in said
 
