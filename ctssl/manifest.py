@@ -4,6 +4,7 @@ import csv
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            records = list(reader)
+            records = [(reader.line_num, record) for record in reader]
             columns = list(reader.fieldnames or [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(
@@ -92,7 +93,7 @@ def read_manifest(path: Path) -> Manifest:
     rows = []
     if not faults:
         seen: dict[str, int] = {}
-        for line, record in enumerate(records, 2):
+        for line, record in records:
             row, found = _row(record, columns, path.parent)
             faults += [f"line {line}: {fault}" for fault in found]
             twin = seen.setdefault(row.scan.lower(), line)
@@ -122,7 +123,7 @@ def stamp(path: Path) -> str:
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
     elif path.suffix.lower() in (".mhd", ".nhdr"):
-        files = sorted(path.parent.glob(f"{path.stem}.*"))
+        files = sorted(path.parent.glob(f"{escape(path.stem)}.*"))
     else:
         files = [path]
     state = sha256()

@@ -38,8 +38,17 @@ def volume(config: Config, manifest: Manifest, scan: str) -> str:
         exclude=row.exclude,
         exclude_reason=row.exclude_reason,
         volume=config.volume,
-        mask=config.mask,
+        mask=mask(config),
     )
+
+
+def mask(config: Config) -> dict[str, Any]:
+    """What of the mask section decides the mask: of the chosen method only, weights by their stamp."""
+    chosen = config.mask
+    used: dict[str, Any] = {"method": chosen.method, "min_lung_l": chosen.min_lung_l}
+    if chosen.method == "lungmask":
+        used |= {"model": chosen.model, "weights_stamp": stamp(chosen.weights) if chosen.weights else None}
+    return used
 
 
 def register(config: Config) -> str:
@@ -160,9 +169,9 @@ def members(manifest: Manifest) -> list[str]:
 
 
 def _preparation(config: Config) -> str:
-    parts = [config.atlas, config.volume, config.mask, config.registration, config.graph, config.store]
+    parts = [config.atlas, config.volume, config.registration, config.graph, config.store]
     recipes = {stage: RECIPES[stage] for stage in PREPARATION}
-    return json.dumps([recipes, *(_plain(p) for p in parts)], sort_keys=True)
+    return json.dumps([recipes, mask(config), *(_plain(p) for p in parts)], sort_keys=True)
 
 
 def _text(stage: str, **values: Any) -> str:

@@ -5,13 +5,13 @@ from snakemake.exceptions import WorkflowError
 from ctssl import settings
 from ctssl.config import check
 from ctssl.errors import CtsslError
-from ctssl.jobs.environment import use_own_command
+from ctssl.jobs.environment import use_own_command, warn_without_memory
 from ctssl.jobs.summary import say_exclusions
 from ctssl.manifest import read_manifest
 
 NO_MANIFEST = """No scans were given.
-  What to do: `ctssl init FOLDER_OF_SCANS` writes config.yaml and scans.csv; then
-  snakemake --cores 8 --configfile THAT/config.yaml     (add --resources gpu=1 for one GPU)
+  What to do: `ctssl init FOLDER_OF_SCANS --to my-study` writes config.yaml and scans.csv; then
+  snakemake --cores 8 --resources gpu=1 --configfile my-study/config.yaml
   To look around first: `make demo` makes synthetic scans and runs everything on them."""
 
 try:
@@ -21,6 +21,8 @@ try:
     MANIFEST = read_manifest(CONFIG.manifest)
     for target in CONFIG.evaluation.targets:
         MANIFEST.column(target.column)
+    if CONFIG.evaluation.stratify:
+        MANIFEST.column(CONFIG.evaluation.stratify)
 except CtsslError as error:
     raise WorkflowError(str(error)) from None
 
@@ -28,6 +30,7 @@ use_own_command()
 
 RESULTS = CONFIG.results
 ATLAS = f"{RESULTS}/atlas"
+warn_without_memory(ATLAS)
 FAILURES = f"{RESULTS}/failures.csv"
 QUALITY = f"{RESULTS}/quality/quality.csv"
 ENOUGH = f"{RESULTS}/quality/enough.txt"

@@ -31,12 +31,17 @@ rule volume:
         tries=CONFIG.limits.retries + 1,
         time_s=int(CONFIG.limits.time_s),
         mem_mb=int(CONFIG.limits.memory_gb * 1000),
+        max_voxels=CONFIG.limits.max_voxels,
+        mask_device=CONFIG.mask.device,
+        mask_weights=str(CONFIG.mask.weights or "download"),
         gpu=int(CONFIG.mask.method == "lungmask" and CONFIG.mask.device == "cuda"),
     params:
         settings=lambda w: settings.volume(CONFIG, MANIFEST, w.scan),
     shell:
         "exec ctssl stage volume --settings {params.settings:q} --log {log:q} --scan {wildcards.scan:q}"
         " --atlas {input.atlas:q} --out {output.folder:q}"
+        " --max-voxels {resources.max_voxels}"
+        " --mask-device {resources.mask_device:q} --mask-weights {resources.mask_weights:q}"
         " --time-s {resources.time_s} --memory-mb {resources.mem_mb}"
         " --attempt {resources.attempt} --tries {resources.tries}"
 

@@ -25,6 +25,7 @@ rule pretrain:
         # ancient: new scans do not retrain; changed preparation does, through the settings. Not
         # rules.cohort.output.scans: ancient() would mark that very object, for every rule that uses it.
         scans=ancient(SCANS),
+        enough=ancient(ENOUGH),
     output:
         weights=f"{RESULTS}/runs/{{run}}/seed{{seed}}/{{part}}/model.safetensors",
         card=f"{RESULTS}/runs/{{run}}/seed{{seed}}/{{part}}/model.json",

@@ -3,9 +3,11 @@
 import csv
 import re
 from pathlib import Path
+from shlex import quote
 
 from ctssl.errors import ManifestError
 
+MASK_NAME = re.compile(r"(?<![a-z])(mask|seg|segmentation|label|labels)(?![a-z])", re.IGNORECASE)
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _DICOM_MARK = b"DICM"
 
@@ -56,16 +58,19 @@ def write_study(folder: Path, to: Path) -> str:
         )
     to.mkdir(parents=True, exist_ok=True)
     names = ids(images, folder)
-    with table.open("w", newline="") as file:
+    with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["scan", "subject", "image", "mask", "exclude", "exclude_reason"])
         writer.writerows([scan, scan, image, "", "", ""] for scan, image in zip(names, images, strict=True))
-    config.write_text(_CONFIG.format(manifest=_yaml(table), results=_yaml(to.absolute() / "results")))
+    config.write_text(
+        _CONFIG.format(manifest=_yaml(table), results=_yaml(to.absolute() / "results")), encoding="utf-8"
+    )
     snakefile = Path(__file__).parents[2] / "Snakefile"
     return (
         f"{len(images)} scans are in {table}\n"
         f"Look at it, then run:\n"
-        f"  snakemake --snakefile {snakefile} --cores 8 --resources gpu=1 --configfile {config}"
+        f"  snakemake --snakefile {quote(str(snakefile))} --cores 8 --resources gpu=1"
+        f" --configfile {quote(str(config))}"
     )
 
 
@@ -76,7 +81,7 @@ def find_images(folder: Path) -> list[Path]:
         relative = path.relative_to(folder)
         if any(part.startswith(".") for part in relative.parts):
             continue
-        is_mask = re.search(r"mask|seg|label", path.name, re.IGNORECASE)
+        is_mask = MASK_NAME.search(path.name)
         is_image = path.is_file() and path.name.lower().endswith(SUFFIXES) and not is_mask
         if is_image or (path.is_dir() and _holds_dicom(path)):
             found.append(path)
@@ -107,7 +112,8 @@ def _id(name: str) -> str:
 
 def _holds_dicom(folder: Path) -> bool:
     """Whether one of the first files of a folder is a DICOM slice."""
-    for path in sorted(p for p in folder.iterdir() if p.is_file())[:5]:
+    files = (p for p in folder.iterdir() if p.is_file() and p.name != "DICOMDIR")
+    for path in sorted(files)[:5]:
         with path.open("rb") as file:
             if file.read(132)[128:] == _DICOM_MARK:
                 return True

@@ -10,6 +10,7 @@ import tarfile
 from hashlib import sha256
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import urljoin
 from urllib.request import Request, urlopen
 
 from ctssl.errors import CohortError
@@ -54,13 +55,12 @@ def _address() -> str:
     request = Request(f"{index}/pyradiomics/", headers={"Accept": "application/vnd.pypi.simple.v1+json"})
     try:
         with urlopen(request, timeout=60) as answer:
-            files = json.load(answer)["files"]
-    except (URLError, TimeoutError, ValueError, KeyError) as error:
+            links = {file["filename"]: file["url"] for file in json.load(answer)["files"]}
+    except (URLError, TimeoutError, ConnectionError, ValueError, KeyError, TypeError) as error:
         raise CohortError(f"the Python package index {index} gave no list: {error}", _OFFLINE) from error
-    for file in files:
-        if file["filename"] == ARCHIVE:
-            return str(file["url"])
-    raise CohortError(f"the Python package index {index} does not list {ARCHIVE}", _OFFLINE)
+    if ARCHIVE not in links:
+        raise CohortError(f"the Python package index {index} does not list {ARCHIVE}", _OFFLINE)
+    return urljoin(request.full_url, links[ARCHIVE])  # mirrors may give a relative one
 
 
 _OFFLINE = (
@@ -78,7 +78,7 @@ def _download(url: str, path: Path) -> None:
                 while block := answer.read(1 << 20):
                     file.write(block)
                     progress.advance()
-    except (URLError, TimeoutError) as error:
+    except (URLError, TimeoutError, ConnectionError) as error:
         raise CohortError(f"{ARCHIVE} could not be fetched: {error}", _OFFLINE) from error
     if not _has(part, ARCHIVE_SHA256):
         part.unlink()

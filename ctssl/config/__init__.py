@@ -59,7 +59,7 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
     for key, value in values.items():
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
             _merge(into[key], value)
-        else:
+        elif value != {} or key not in into:  # an empty dict changes nothing
             into[key] = value
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ctssl.config.base import Section
 
@@ -25,7 +25,13 @@ class Volume(Section):
 
     hu_min: int = Field(ge=-32768, description="lower values are set to this")
     hu_max: int = Field(le=32767, description="higher values are set to this")
-    max_voxels: int = Field(gt=0, description="refuse images whose header promises more voxels")
+
+    @model_validator(mode="after")
+    def _window_rises(self) -> "Volume":
+        if self.hu_min >= self.hu_max:
+            msg = f"hu_min must be below hu_max, but they are {self.hu_min} and {self.hu_max}"
+            raise ValueError(msg)
+        return self
 
 
 class Mask(Section):
@@ -80,5 +86,6 @@ class Limits(Section):
 
     time_s: float = Field(gt=0, description="per scan and stage")
     memory_gb: float = Field(gt=0, description="per scan and stage, data memory of the computing process")
+    max_voxels: int = Field(gt=0, description="refuse images whose header promises more voxels")
     retries: int = Field(ge=0, description="a crash or timeout that survives these excludes the scan")
     max_excluded_fraction: float = Field(ge=0, le=1, description="more excluded scans than this is a failure")

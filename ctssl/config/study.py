@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from ctssl.config.base import Section
 from ctssl.config.methods import OPTIONS, MethodOptions
@@ -35,7 +35,7 @@ class Run(Section):
     name: str
     label: str = Field(default="", description="row name in the tables; the name when empty")
     method: str = Field(description="a key of ctssl.config.methods.OPTIONS")
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     weights: Path | None = Field(default=None, description="use these instead of pretraining")
     options: MethodOptions
 
@@ -113,7 +113,7 @@ class Config(Section):
     def _names_are_unique(self) -> "Config":
         for what, names in (
             ("runs and baselines", [r.name for r in self.runs] + list(self.baselines)),
-            ("row labels", [r.title for r in self.runs]),
+            ("row labels", [r.title for r in self.runs] + [b.upper() for b in self.baselines]),
             ("targets", [t.name for t in self.evaluation.targets]),
         ):
             twice = sorted({n for n in names if names.count(n) > 1})

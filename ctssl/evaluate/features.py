@@ -1,8 +1,11 @@
 """Features: one row per scan from frozen weights, with a cache so that a new scan costs one scan."""
 
+import json
 import os
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +15,11 @@ from ctssl.errors import CohortError
 from ctssl.log import Progress
 from ctssl.methods import Embedder
 from ctssl.prepare.atlas import Atlas
+from ctssl.recipes import RECIPES
 from ctssl.store.reader import Store
 from ctssl.train import weights as model_weights
 from ctssl.train.batches import Cohort, read_batch, scan_sample
-from ctssl.train.device import claim
+from ctssl.train.device import claim, exact_float32
 
 
 def extract(
@@ -38,7 +42,7 @@ def extract(
         atlas: of stores and weights.
         stores: the scans.
         subjects: the subject of each.
-        cache: folder of one .npy per (store, model).
+        cache: folder of one .npy per store, model and recipe.
         out: the table.
         device: cuda, cpu or auto.
         threads: of the CPU.
@@ -56,13 +60,14 @@ def extract(
             "exclude such scans in the manifest; failures.csv names what was excluded already",
         )
     torch.set_num_threads(threads)
+    exact_float32()
     model = model_weights.load(weights, atlas)
     cache.mkdir(parents=True, exist_ok=True)
-    rows = []
+    how, rows = _how(model.card), []
     with claim(device) as where, Progress("features", len(stores), "scans") as progress:
         embedder = model.embedder.to(where)
         for store, subject in zip(stores, subjects, strict=True):
-            kept = cache / f"{store.card['digest']}-{model.card['sha256']}.npy"
+            kept = cache / f"{store.card['digest']}-{how}.npy"
             if not kept.exists():
                 _keep(kept, embed_scan(embedder, store, where))
             rows.append((store.scan, subject, np.load(kept)))
@@ -85,6 +90,12 @@ def write_table(out: Path, rows: Sequence[tuple[str, str, np.ndarray]]) -> None:
     table.insert(1, "subject", [row[1] for row in rows])
     out.parent.mkdir(parents=True, exist_ok=True)
     table.to_parquet(out, index=False)
+
+
+def _how(card: dict[str, Any]) -> str:
+    """sha256 of all but the scan that features depend on: weights, method, options, recipe."""
+    parts = [RECIPES["features"], *(card[key] for key in ("sha256", "method", "options"))]
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _keep(path: Path, features: np.ndarray) -> None:

@@ -171,7 +171,11 @@ def read_probe(path: Path) -> dict[str, Any]:
 
 
 def regression_metrics(truth: np.ndarray, prediction: np.ndarray, null: np.ndarray) -> dict[str, float]:
-    """r2 against the null model's predictions, mae, spearman; nan where undefined. All arguments (n,)."""
+    """r2 against the null model's predictions, mae, spearman; nan where undefined. All arguments (n,).
+
+    Predictions pooled over folds come from several models, each with the mean of its own training folds:
+    where features say little, the pooled spearman lies below 0. The mean over folds hardly does.
+    """
     error, ranks = prediction - truth, rankdata(np.stack([truth, prediction]), axis=1)
     spread = ranks - ranks.mean(1, keepdims=True)
     return {

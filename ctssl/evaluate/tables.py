@@ -135,8 +135,8 @@ def _explain(results: Probes, targets: Sequence[Target]) -> list[str]:
         "mean of the training folds), with its 95 % interval by bootstrap over subjects (several seeds: "
         "their mean, and the lowest and highest end). Balanced accuracy is pooled, too.",
         "",
-        "Pretraining on part `all` saw the images, never the labels, of the test folds too (transductive), "
-        "as in the original protocol.",
+        "Rows that were pretrained on this cohort saw the images, never the labels, of the test folds too "
+        "(transductive), as in the original protocol; baselines are not pretrained.",
     ]
     smallest = min((p["n"] for p in found.values()), default=0)
     if smallest < SMALL_N:

@@ -82,9 +82,14 @@ def atlas(settings: str, out: Path) -> None:
 
 @_job("atlas", "out")
 @_scan_options
-def volume(**values: Any) -> None:
+@click.option("--max-voxels", type=int, required=True)
+@click.option("--mask-device", default="cpu")
+@click.option("--mask-weights", default="download", help="a .pth file, or: download")
+def volume(max_voxels: int, mask_device: str, mask_weights: str, **values: Any) -> None:
     """Read one scan and mask its lungs."""
-    scan_jobs.volume(_scan_job("volume", values))
+    weights = None if mask_weights == "download" else Path(mask_weights)
+    machine = scan_jobs.MaskMachine(mask_device, weights)
+    scan_jobs.volume(_scan_job("volume", values), max_voxels, machine)
 
 
 @_job("atlas", "volume", "out", "picture")

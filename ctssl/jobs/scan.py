@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctssl import settings as stage_settings
-from ctssl.config.prepare import Graph, Mask, Registration, Volume
+from ctssl.config.prepare import Graph, Registration, Volume
 from ctssl.config.prepare import Store as StoreSettings
 from ctssl.errors import ScanError
 from ctssl.jobs import supervise
@@ -78,9 +78,17 @@ class ScanJob:
         return status
 
 
-def volume(job: ScanJob) -> None:
+@dataclass(frozen=True)
+class MaskMachine:
+    """Where lungmask computes, and the file of its weights (None: its own download)."""
+
+    device: str
+    weights: Path | None
+
+
+def volume(job: ScanJob, max_voxels: int, machine: MaskMachine) -> None:
     """Write the scan and its lung mask on the atlas's axes and spacing, cut to the lungs' box."""
-    job.run(lambda settings: _volume(job, settings))
+    job.run(lambda settings: _volume(job, settings, max_voxels, machine))
 
 
 def register(job: ScanJob, volume: Path, picture: Path) -> None:
@@ -97,7 +105,7 @@ def store(job: ScanJob, volume: Path, registration: Path) -> None:
     job.run(lambda settings: _store(job, settings, volume, registration), before=registration)
 
 
-def _volume(job: ScanJob, settings: dict[str, Any]) -> dict[str, Any]:
+def _volume(job: ScanJob, settings: dict[str, Any], max_voxels: int, machine: MaskMachine) -> dict[str, Any]:
     import numpy as np
 
     from ctssl.config.prepare import PATCH_VOXELS
@@ -108,23 +116,21 @@ def _volume(job: ScanJob, settings: dict[str, Any]) -> dict[str, Any]:
 
     if settings["exclude"]:
         raise ScanError(f"the manifest excludes it: {settings['exclude_reason'] or 'no reason given'}")
-    chosen, mask_settings = Volume(**settings["volume"]), Mask(**settings["mask"])
+    chosen, method = Volume(**settings["volume"]), settings["mask"]
     atlas = read_atlas(job.atlas)
-    image = read_image(Path(settings["image"]), chosen.max_voxels)
+    image = read_image(Path(settings["image"]), max_voxels)
     grid = frame_of(image, atlas.spacing_mm, atlas.axes)
     hu = image_on_grid(image, grid, outside=chosen.hu_min)
     check_hu(hu)
     hu = np.clip(np.rint(hu), chosen.hu_min, chosen.hu_max).astype(np.int16)
     say(f"{job.scan}: {image.GetSize()} voxels of {image.GetSpacing()} mm, now {grid.shape[::-1]}")
     if settings["mask_image"]:
-        mask = masks.given_mask(Path(settings["mask_image"]), grid, chosen.max_voxels)
-    elif mask_settings.method == "threshold":
+        mask = masks.given_mask(Path(settings["mask_image"]), grid, max_voxels)
+    elif method["method"] == "threshold":
         mask = masks.threshold_mask(hu, grid)
     else:
-        mask = masks.lungmask_mask(
-            image, grid, mask_settings.model, mask_settings.weights, mask_settings.device
-        )
-    litres = masks.check_mask(mask, grid.spacing_mm, mask_settings.min_lung_l)
+        mask = masks.lungmask_mask(image, grid, method["model"], machine.weights, machine.device)
+    litres = masks.check_mask(mask, grid.spacing_mm, method["min_lung_l"])
     low, high = masks.lung_box(mask, margin=PATCH_VOXELS)
     part = tuple(slice(lo, hi) for lo, hi in zip(low, high, strict=True))
     write_array(job.out / VOLUME, hu[part], grid.crop(low, high))
@@ -170,6 +176,11 @@ def _register(job: ScanJob, settings: dict[str, Any], volume: Path, picture: Pat
     hu, grid = read_array(volume / VOLUME)
     draw_scan(picture, hu, scan.mask, grid, (aligned.landmarks_mm, valid), lines)
     reg.check_overlap(numbers, chosen.min_dice)
+    if numbers["valid"] < 2:
+        raise ScanError(
+            f"only {numbers['valid']} of {len(valid)} landmarks lie in the field of view",
+            "the scan shows too little of the lungs to be used",
+        )
     return numbers
 
 

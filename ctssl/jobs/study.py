@@ -12,7 +12,8 @@ from ctssl.config.prepare import Quality
 from ctssl.config.study import Pretraining, Run, Target
 from ctssl.errors import CohortError, ManifestError
 from ctssl.jobs.status import Status
-from ctssl.log import say, tell
+from ctssl.jobs.summary import STAGES
+from ctssl.log import Progress, say, tell
 from ctssl.manifest import Manifest, read_manifest
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def cohort(text: str, out: CohortTables) -> None:
     _unchanged(settings["scans"], stage_settings.digest(stage_settings.members(manifest)), manifest)
     results = out.scans.parent
     lost, table, used = [], [], []
+    progress = Progress("cohort", len(manifest.rows), "scans")
     for row in manifest.rows:
+        progress.advance()
         who = {"scan": row.scan, "subject": row.subject}
         status = Status.read(results / "stores" / row.scan)
         if not status.ok:
@@ -56,7 +59,7 @@ def cohort(text: str, out: CohortTables) -> None:
             table.append(who | {"verdict": "exclude", "reasons": f"{status.stage}: {status.reason}"})
             continue
         numbers: dict[str, Any] = {}
-        for folder in ("volumes", "registration", "stores"):
+        for folder in STAGES:
             numbers |= Status.read(results / folder / row.scan).numbers
         judged, reasons = verdict(numbers, limits)
         table.append(who | numbers | {"verdict": judged, "reasons": "; ".join(reasons)})
@@ -240,7 +243,11 @@ def _stores(scans: Path, atlas: str | None = None) -> tuple[list["Store"], list[
     from ctssl.store.reader import open_store
 
     rows = _some_rows(scans)
-    stores = [open_store(scans.parent / "stores" / row["scan"], atlas=atlas) for row in rows]
+    stores = []
+    with Progress("opening stores", len(rows), "stores") as progress:
+        for row in rows:
+            stores.append(open_store(scans.parent / "stores" / row["scan"], atlas=atlas))
+            progress.advance()
     return stores, [row["subject"] for row in rows]
 
 

@@ -1,10 +1,13 @@
 """What a person wants to know after a run: which scans are excluded and why; and trying them again."""
 
+import csv
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ctssl.config.study import NAME
 from ctssl.errors import CohortError
 from ctssl.jobs.status import FILE, Status
 
@@ -14,7 +17,13 @@ STAGES = ("volumes", "registration", "stores")
 
 def exclusions(results: Path) -> tuple[list[Status], int]:
     """Statuses of the excluded scans, and how many scans were prepared altogether."""
-    statuses = [Status.read(path.parent) for path in sorted((results / "stores").glob(f"*/{FILE}"))]
+    folders = [path.parent for path in sorted((results / "stores").glob(f"*/{FILE}"))]
+    table = results / "quality" / "quality.csv"
+    if table.exists():  # scans whose row was removed from the manifest are no longer in it
+        with table.open(newline="") as file:
+            members = {row["scan"] for row in csv.DictReader(file)}
+        folders = [folder for folder in folders if folder.name in members]
+    statuses = [Status.read(folder) for folder in folders]
     return [status for status in statuses if not status.ok], len(statuses)
 
 
@@ -39,7 +48,8 @@ def describe(results: Path) -> tuple[str, bool]:
         lines.append(f"{status.scan}: excluded at {status.stage}: {status.reason}")
         lines += [f"  What to do: {status.advice}"] if status.advice else []
     if lost:
-        lines.append(f"After mending: ctssl retry --results {results}, then the same snakemake command.")
+        again = shlex.join(["ctssl", "retry", "--results", str(results)])
+        lines.append(f"After mending: {again}, then the same snakemake command.")
     return "\n".join(lines), bool(lost)
 
 
@@ -70,7 +80,7 @@ def refresh(results: Path, run: str) -> None:
         CohortError: there is no such run.
     """
     folder = results / "runs" / run
-    if not folder.is_dir():
+    if not NAME.fullmatch(run) or not folder.is_dir():
         raise CohortError(f"{folder} does not exist", "name a run of the config, and --results")
     shutil.rmtree(folder)
 

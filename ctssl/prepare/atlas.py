@@ -9,6 +9,7 @@ import numpy as np
 
 from ctssl.config.prepare import Atlas as AtlasSettings
 from ctssl.errors import StoreError
+from ctssl.log import Progress
 from ctssl.prepare.graph import pairs_within
 from ctssl.prepare.grid import Grid, covering_grid
 from ctssl.prepare.images import write_array
@@ -76,8 +77,13 @@ def build_atlas(folder: Path, settings: AtlasSettings) -> Atlas:
 
     grid = covering_grid(np.stack([anatomy.LOW_MM, anatomy.HIGH_MM]), settings.spacing_mm, AXES)
     rows, columns = np.meshgrid(*map(np.arange, grid.shape[1:]), indexing="ij")
-    planes = (np.stack([np.full_like(rows, z), rows, columns], -1) for z in range(grid.shape[0]))
-    mask = np.stack([anatomy.lungs(grid.to_points(plane)) for plane in planes])
+    planes = []
+    with Progress("atlas", grid.shape[0], "slices") as progress:
+        for z in range(grid.shape[0]):
+            positions = np.stack([np.full_like(rows, z), rows, columns], -1)
+            planes.append(anatomy.lungs(grid.to_points(positions)))
+            progress.advance()
+    mask = np.stack(planes)
     landmarks = grid_landmarks(mask > 0, grid, settings.pitch_mm, settings.min_lung_fraction)
     neighbours = pairs_within(landmarks, 1.2 * settings.pitch_mm)
     state = sha256(np.packbits(mask).tobytes() + np.round(landmarks, 4).tobytes())

@@ -67,10 +67,11 @@ def lungmask_mask(image: Any, grid: Grid, model: str, weights: Path | None, devi
             force_cpu=device == "cpu",
             tqdm_disable=True,
         )
-    except (OSError, RuntimeError, pickle.UnpicklingError, IndexError, AttributeError) as error:
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, *_NO_STATE_DICT) as error:
+        reason = str(error) or type(error).__name__
         where = f"the file mask.weights ({weights})" if weights else "their download"
         raise WeightsError(
-            f"the lungmask weights {model} could not be had from {where}: {error}",
+            f"the lungmask weights {model} could not be had from {where}: {reason}",
             "either download the .pth file named at https://github.com/JoHof/lungmask/releases and set "
             "mask.weights to its path, or set mask.method: threshold, which needs no weights",
         ) from error
@@ -106,6 +107,8 @@ def check_mask(mask: np.ndarray, spacing_mm: float, min_lung_l: float) -> dict[s
         raise ScanError(f"{_NO_LUNGS}: {sum(litres):.2f} l where {min_lung_l} l are needed", _NO_LUNGS_ADVICE)
     return {"right_l": round(litres[0], 3), "left_l": round(litres[1], 3)}
 
+
+_NO_STATE_DICT = (IndexError, AttributeError, TypeError)  # what the package trips over in a strange file
 
 _NO_LUNGS = "no lungs were found in the scan"
 _NO_LUNGS_ADVICE = "is it a chest CT in Hounsfield units? If so, give a mask in the manifest's mask column"

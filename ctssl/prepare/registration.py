@@ -5,6 +5,7 @@ With fixed = atlas and moving = scan, the forward transforms take atlas points i
 """
 
 import os
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,6 @@ def register(
     The same inputs and settings give the same bytes on one machine: seed and thread count are settings,
     every voxel of the coarse grid is a sample. Lungs that the field of view cuts are registered to the part
     of the atlas that they show, so a half lung is not stretched to a whole one.
-
-    Raises:
-        ScanError: a lung overlaps the atlas by less than `min_dice`.
     """
     # ITK reads this at its first image, so it must be set before ants is imported.
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(settings.threads)
@@ -78,23 +76,24 @@ def register(
     scale, shift = start_affine(scan, atlas, cut)
     atlas = _shown(atlas, scan, scale, shift, cut)
     fixed, moving = (_ants_image(ants, *coarse_sides(lungs, settings.spacing_mm)) for lungs in (atlas, scan))
-    start = folder / "start.mat"
-    ants.write_transform(_ants_affine(ants, scale, shift), str(start))
-    _run(ants, fixed, moving, start, settings, folder)
-    start.unlink()
+    with chdir(folder):  # ants stumbles over brackets in paths; these names have none
+        ants.write_transform(_ants_affine(ants, scale, shift), _START)
+        _run(ants, fixed, moving, settings)
+        Path(_START).unlink()
+        affine, warp, inverse = (Path(name).rename(better) for name, better in _FILES)
+        to_scan = [str(warp), str(affine)]  # applied last to first
+        mapped = _map_points(ants, landmarks_mm, to_scan)
+        numbers = {
+            **_dice(ants, scan, atlas, to_scan),
+            "min_jacobian": _min_jacobian(ants, atlas, affine, warp, settings.spacing_mm),
+            "cut_bottom": cut[0],
+            "cut_top": cut[1],
+        }
+    files = {"affine": folder / affine, "warp": folder / warp, "inverse_warp": folder / inverse}
+    return Alignment(mapped, numbers, files)
 
-    affine, warp, inverse = (_rename(folder, *names) for names in _FILES)
-    to_scan = [str(warp), str(affine)]  # applied last to first
-    mapped = _map_points(ants, landmarks_mm, to_scan)
-    numbers = {
-        **_dice(ants, scan, atlas, to_scan),
-        "min_jacobian": _min_jacobian(ants, atlas, affine, warp, settings.spacing_mm),
-        "cut_bottom": cut[0],
-        "cut_top": cut[1],
-    }
-    return Alignment(mapped, numbers, {"affine": affine, "warp": warp, "inverse_warp": inverse})
 
-
+_START = "start.mat"
 _FILES = (
     ("0GenericAffine.mat", "from-atlas_to-scan_affine.mat"),
     ("1Warp.nii.gz", "from-atlas_to-scan_warp.nii.gz"),
@@ -102,15 +101,15 @@ _FILES = (
 )
 
 
-def _run(ants: Any, fixed: Any, moving: Any, start: Path, settings: Settings, folder: Path) -> None:
-    """Affine and SyN in one call of antsRegistration."""
+def _run(ants: Any, fixed: Any, moving: Any, settings: Settings) -> None:
+    """Affine and SyN in one call of antsRegistration, which writes into the working directory."""
     from ants.internal import get_pointer_string as pointer
 
     images = f"{pointer(fixed)},{pointer(moving)}"
     metric = f"MeanSquares[{images},1,1,None]"
     syn = f"SyN[{settings.gradient_step},{settings.flow_sigma},{settings.total_sigma}]"
-    args = ["-d", "3", "-r", str(start), "--float", "1", "-z", "1", "-u", "0"]
-    args += ["--random-seed", str(settings.seed), "-o", f"{folder}/"]
+    args = ["-d", "3", "-r", _START, "--float", "1", "-z", "1", "-u", "0"]
+    args += ["--random-seed", str(settings.seed), "-o", "./"]
     for transform, iterations in (
         ("Affine[0.1]", settings.affine_iterations),
         (syn, settings.syn_iterations),
@@ -195,10 +194,6 @@ def _ants_affine(ants: Any, scale: np.ndarray, shift: np.ndarray) -> Any:
     )
 
 
-def _rename(folder: Path, name: str, better: str) -> Path:
-    return (folder / name).rename(folder / better)
-
-
 def _map_points(ants: Any, points_mm: np.ndarray, transforms: list[str]) -> np.ndarray:
     import pandas as pd
 
@@ -218,7 +213,7 @@ def _dice(ants: Any, scan: Lungs, atlas: Lungs, to_scan: list[str]) -> dict[str,
     out = {}
     for name, label in (("right", RIGHT), ("left", LEFT)):
         ours, theirs = warped == label, atlas.mask == label
-        total = np.count_nonzero(ours) + np.count_nonzero(theirs)
+        total = int(np.count_nonzero(ours) + np.count_nonzero(theirs))
         out[f"dice_{name}"] = round(2 * int(np.count_nonzero(ours & theirs)) / total, 4) if total else 0.0
     return out
 

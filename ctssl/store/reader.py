@@ -52,15 +52,16 @@ def open_store(path: Path, *, atlas: str | None = None) -> Store:
     """
     try:
         card = json.loads((path / CARD).read_text())
-    except (OSError, ValueError) as error:
+        scan, made_with, _ = card["scan"], card["atlas"], card["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} holds no complete store: {error}", _REMAKE) from error
-    if atlas is not None and card["atlas"] != atlas:
+    if atlas is not None and made_with != atlas:
         raise StoreError(
-            f"{path} was made with atlas {card['atlas']}, but this needs atlas {atlas}",
+            f"{path} was made with atlas {made_with}, but this needs atlas {atlas}",
             "use one results directory per atlas",
         )
     small = {name: _read(_open(path, name)) for name in ("valid", "landmarks_mm", "lung_fraction", "edges")}
-    return Store(scan=card["scan"], path=path, card=card, _patches=_open(path, "patches"), **small)
+    return Store(scan=scan, path=path, card=card, _patches=_open(path, "patches"), **small)
 
 
 def read_patches(stores: Sequence[Store], scans: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

@@ -79,24 +79,36 @@ class Batch:
 
 
 def rounds_per_epoch(cohort: Cohort, batch: int) -> int:
-    """In how many rounds every scan is met once, with no subject twice in a round."""
-    most = int(np.bincount(cohort.subjects).max())
-    return max(-(-len(cohort.subjects) // batch), most)
+    """ceil(S / batch): in how many rounds the S scans fit."""
+    return -(-len(cohort.subjects) // batch)
 
 
 def scans_of_round(cohort: Cohort, batch: int, seed: int, number: int) -> np.ndarray:
     """The scans of one round: at most `batch`, each subject at most once.
 
-    An epoch deals the scans, subject by subject in random order, round robin to its rounds; so sizes
-    differ by one at most and the scans of a subject go to different rounds.
+    An epoch deals its scans, subject by subject in random order, round robin to its rounds; so sizes
+    differ by one at most and the scans of a subject go to different rounds. Of a subject with more scans
+    than rounds, as many as rounds are dealt; they take turns, so that n scans are all met within
+    ceil(n / rounds) epochs.
     """
     rounds = rounds_per_epoch(cohort, batch)
     epoch, turn = divmod(number, rounds)
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(cohort.subjects))
     rank = rng.permutation(int(cohort.subjects.max()) + 1)
+    order = order[_has_turn(cohort, rounds, seed, epoch)[order]]
     dealt = order[np.argsort(rank[cohort.subjects[order]], kind="stable")]
     return dealt[turn::rounds]
+
+
+def _has_turn(cohort: Cohort, rounds: int, seed: int, epoch: int) -> np.ndarray:
+    """(S,) bool: the next `rounds` scans of each subject, round its scans in an order that stays."""
+    order = np.random.default_rng([seed, 0, 3]).permutation(len(cohort.subjects))
+    order = order[np.argsort(cohort.subjects[order], kind="stable")]
+    counts = np.bincount(cohort.subjects)
+    place = np.empty(len(order), np.int64)  # of each scan among its subject's
+    place[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return (place - epoch * rounds) % counts[cohort.subjects] < rounds
 
 
 def samples_of_round(

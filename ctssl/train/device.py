@@ -34,6 +34,12 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
+def exact_float32() -> None:
+    """Nothing; from here on this process computes float32 on a GPU in float32, not in TF32."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 @contextmanager
 def claim(name: str) -> Iterator[torch.device]:
     """The device to compute on; a GPU is this job's alone until the block ends.

@@ -15,7 +15,7 @@ from ctssl.log import Progress, say, tell
 from ctssl.methods import load_method
 from ctssl.train import checkpoint, weights
 from ctssl.train.batches import prefetched, read_batch
-from ctssl.train.device import claim
+from ctssl.train.device import claim, exact_float32
 from ctssl.train.job import PretrainJob
 from ctssl.train.schedule import Plan, Step, cosine
 
@@ -36,6 +36,8 @@ def pretrain(job: PretrainJob) -> None:
         CtsslError: the loss is no longer a number.
     """
     torch.set_num_threads(job.pretraining.threads)
+    if job.pretraining.precision == "fp32":
+        exact_float32()
     with claim(job.pretraining.device) as device:
         training = _Training(job, device)
         training.run()
@@ -51,6 +53,8 @@ class _Training:
         self.fingerprint = job.fingerprint()
         self.stores, self.cohort = job.usable()
         options = job.run.options
+        for remark in options.remarks(len(self.stores)):
+            tell(f"pretrain {job.run.name}: {remark}")
         torch.manual_seed(job.seed)
         self.method = load_method(job.run.method).build(options, job.atlas)
         self.method.to(device, memory_format=torch.channels_last_3d)
@@ -125,7 +129,8 @@ class _Training:
         optimiser.step()
         self.method.after_step(phase)
         loss = terms.pop("total")
-        return {"step": step.number, "phase": phase.name, "learning_rate": rate, "loss": loss, **terms}
+        used = optimiser.param_groups[0]["lr"]
+        return {"step": step.number, "phase": phase.name, "learning_rate": used, "loss": loss, **terms}
 
     def _save(self) -> None:
         state = {

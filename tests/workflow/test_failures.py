@@ -61,6 +61,15 @@ def test_bad_scans_are_excluded_with_advice_and_can_be_tried_again(study):
     assert len(pd.read_parquet(study.results / "features/tiny_seed0_all.parquet")) == 8
 
 
+def test_a_removed_bad_row_is_forgotten(study):
+    rows = study.rows()
+    study.write_rows([*rows, rows[0] | {"scan": "gone", "image": "images/gone.nii.gz"}])
+    assert "1 of 5 scans excluded" in study.snakemake("results/failures.csv")
+    study.write_rows(rows)
+    assert "excluded, see" not in study.snakemake("results/failures.csv")
+    assert study.ctssl("status").returncode == 0
+
+
 def test_too_many_excluded_scans_are_a_failure_when_the_config_says_so(study):
     study.change("retries: 1", "retries: 1, max_excluded_fraction: 0.1")
     rows = study.rows()

@@ -35,6 +35,7 @@ def test_the_study_has_four_scans_of_eight_landmarks_and_all_products(finished):
 
 def test_a_second_run_does_nothing(study):
     assert study.plan() == {}
+    assert "warning" not in study.snakemake("--dry-run")
 
 
 def test_a_new_row_runs_its_scan_and_the_cohort_but_no_pretraining(study):
@@ -96,7 +97,8 @@ def test_a_changed_setting_reruns_its_stage_and_below(study, old, new, first):
 
 
 def test_a_moved_limit_of_the_machine_reruns_nothing(study):
-    study.change("retries: 1", "retries: 2, time_s: 77, memory_gb: 8")
+    study.change("retries: 1", "retries: 2, time_s: 77, memory_gb: 8, max_voxels: 5")
+    study.change("method: threshold}", "method: threshold, device: cuda, weights: other.pth}")
     study.change("device: cpu, threads: 1, checkpoint_steps: 3", "device: auto, threads: 2")
     assert study.plan() == {}
 
@@ -137,7 +139,9 @@ def test_a_removed_row_leaves_tables_and_features_without_retraining(study):
 def test_a_moved_results_directory_is_taken_as_it_is(study):
     study.results.rename(study.folder / "elsewhere")
     study.change("results: results", "results: elsewhere")
-    assert study.plan() == {}
+    said = study.snakemake("--dry-run")
+    assert "Nothing to be done" in said
+    assert "elsewhere was made elsewhere or moved" in said, "changes are not noticed there: it must say so"
 
 
 def test_scans_frozen_for_pretraining_are_those_of_the_first_run(study):

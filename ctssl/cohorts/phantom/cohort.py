@@ -39,6 +39,7 @@ def write_cohort(folder: Path, plan: CohortPlan) -> None:
     if (folder / CARD).exists() and json.loads((folder / CARD).read_text()) == card:
         tell(f"phantom: {plan.scans} scans are already in {folder}")
         return
+    (folder / CARD).unlink(missing_ok=True)  # it must not vouch for what is half rewritten
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "truth").mkdir(exist_ok=True)
     with (
