@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ctssl.errors import ScanError
+from ctssl.prepare.dicom import slices
 from ctssl.prepare.grid import Grid, covering_grid
 
 _MAX_EXTENT_MM = 3000.0  # whole-body scans stay below
@@ -26,7 +27,7 @@ def read_image(path: Path, max_voxels: int) -> Any:
             f"the image {path} does not exist", "correct the path in scans.csv or restore the file"
         )
     try:
-        files = _slices(path) if path.is_dir() else [str(path)]
+        files = slices(path) if path.is_dir() else [str(path)]
         _check_header(files, max_voxels)
         image = sitk.ReadImage(files if path.is_dir() else files[0])
     except RuntimeError as error:
@@ -80,17 +81,6 @@ def check_hu(hu: np.ndarray) -> None:
             f"{middle:.0f}, 0.5 % above {high:.0f}, where a chest CT has air near -1000 and tissue near 50",
             "apply the rescale slope and intercept once when exporting, and give CT, not a mask or an MR",
         )
-
-
-def _slices(folder: Path) -> list[str]:
-    """Files of the series with most slices in the folder, in the order of their positions."""
-    import SimpleITK as sitk
-
-    ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    series = [list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), i)) for i in ids]
-    if not series:
-        raise ScanError(f"the folder {folder.name} holds no DICOM series", f"give {_FORMATS}")
-    return max(series, key=lambda files: len(files))
 
 
 def _check_header(files: list[str], max_voxels: int) -> None:
