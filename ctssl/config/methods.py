@@ -48,7 +48,8 @@ class Augment(Section):
     elastic_magnitude: float = Field(
         default=1264.0,
         ge=0,
-        description="factor up to this; the displacement's sd is 0.0019 (sigma 12) to 0.0038 (sigma 8) of it",
+        description="factor up to this; in the patch's centre the displacement's sd is 0.0019 (sigma 12) to "
+        "0.0038 (sigma 8) of it",
     )
 
     @model_validator(mode="after")

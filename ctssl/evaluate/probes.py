@@ -42,6 +42,8 @@ class ProbeResult:
         metrics: name -> value (pooled over all out-of-fold predictions), low, high (95 % interval,
             bootstrap over subjects, fitted models as they are), fold_mean, fold_sd (over the folds that
             allow the metric, n - 1 below); None where nothing could be computed. Shares lie in 0 to 1.
+            Where features say little, pooled auroc lies below 0.5 and pooled spearman below 0, as each
+            fold's model starts from the mean of the other folds; fold_mean is (nearly) free of that.
         folds: per fold its number, train and test scans, the penalty that was chosen, and the metrics.
         note: what was done otherwise than usual, or could not be done; "" when nothing.
         predictions: scan, subject, fold, truth, prediction, then null (the training folds' mean) or one
@@ -171,11 +173,7 @@ def read_probe(path: Path) -> dict[str, Any]:
 
 
 def regression_metrics(truth: np.ndarray, prediction: np.ndarray, null: np.ndarray) -> dict[str, float]:
-    """r2 against the null model's predictions, mae, spearman; nan where undefined. All arguments (n,).
-
-    Predictions pooled over folds come from several models, each with the mean of its own training folds:
-    where features say little, the pooled spearman lies below 0. The mean over folds hardly does.
-    """
+    """r2 against the null model's predictions, mae, spearman; nan where undefined. All arguments (n,)."""
     error, ranks = prediction - truth, rankdata(np.stack([truth, prediction]), axis=1)
     spread = ranks - ranks.mean(1, keepdims=True)
     return {
@@ -191,8 +189,6 @@ def classification_metrics(
     """accuracy, balanced accuracy, macro AUROC, and quadratic kappa if classes have values; nan: undefined.
 
     Balanced accuracy and AUROC (one against the rest) are means over the classes that occur in `truth`.
-    Scores pooled over folds come from several models, each with the prior of its own training folds: where
-    features say little, the pooled AUROC lies below 0.5. The mean over folds has no such bias.
 
     Args:
         truth, prediction: (n,) class numbers.

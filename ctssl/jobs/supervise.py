@@ -21,7 +21,7 @@ from ctssl.errors import CtsslError
 from ctssl.log import EVERY_S, clock, say, tell
 
 _MACHINE = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ESTALE}
-_MACHINE_EXIT, _USER_EXIT, _CRASH_EXIT = 70, 71, 72
+_MACHINE_EXIT, _USER_EXIT, _CRASH_EXIT, _MEMORY_EXIT = 70, 71, 72, 73
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,10 @@ def run(what: str, compute: Callable[[], None], limits: Limits) -> None:
         return
     if code in (_MACHINE_EXIT, _USER_EXIT):
         raise MachineFault(f"{what} could not run: the log says why", "mend that and run the workflow again")
+    if code == _MEMORY_EXIT:
+        raise Crash(
+            f"it needed more than {limits.memory_mb} MB", "raise limits.memory_gb, or look at the scan"
+        )
     name = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
     raise Crash(f"the computation crashed ({name})", "the job's log has the details; is the file damaged?")
 
@@ -106,10 +110,10 @@ def _child(compute: Callable[[], None], limits: Limits, parent: int) -> None:
     except OSError as error:
         traceback.print_exc()
         os._exit(_MACHINE_EXIT if error.errno in _MACHINE else _CRASH_EXIT)
-    except BaseException:
+    except BaseException as error:
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(_CRASH_EXIT)
+        os._exit(_MEMORY_EXIT if isinstance(error, MemoryError) else _CRASH_EXIT)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from train import synthetic
 from ctssl.errors import CohortError, WeightsError
 from ctssl.evaluate import features
 from ctssl.methods.context_aware import ContextAware
+from ctssl.recipes import RECIPES
 from ctssl.train import weights
 
 
@@ -71,25 +74,55 @@ def test_a_row_is_the_same_alone_and_with_others(model, people, tmp_path):
     np.testing.assert_allclose(read.embed(batch).numpy(), together.iloc[:, 2:], rtol=1e-4, atol=1e-5)
 
 
-def test_a_new_scan_costs_one_scan(model, people, tmp_path, monkeypatch):
-    real, embedded = features.embed_scan, []
+@pytest.fixture
+def embedded(monkeypatch):
+    """The scans that were embedded and not taken from the cache."""
+    real, scans = features.embed_scan, []
 
     def counted(embedder, store, device):
-        embedded.append(store.scan)
+        scans.append(store.scan)
         return real(embedder, store, device)
 
     monkeypatch.setattr(features, "embed_scan", counted)
+    return scans
+
+
+def test_a_new_scan_costs_one_scan(model, people, tmp_path, embedded):
     first = run(model, people, tmp_path, [0, 1])
     again = run(model, people, tmp_path, [0, 2, 1])
     assert embedded == ["scan0", "scan1", "scan2"]
     pd.testing.assert_frame_equal(again.iloc[[0, 2]].reset_index(drop=True), first)
     digests = {people.stores[i].card["digest"] for i in range(3)}
-    sha = json.loads(model.with_suffix(".json").read_text())["sha256"]
-    assert {p.name for p in (tmp_path / "cache").iterdir()} == {f"{d}-{sha}.npy" for d in digests}
+    kept = [p.stem.split("-") for p in (tmp_path / "cache").iterdir()]
+    assert {digest for digest, _ in kept} == digests
+    assert len({how for _, how in kept}) == 1
+
+
+def test_a_raised_recipe_recomputes(model, people, tmp_path, embedded, monkeypatch):
+    for recipe in (1, 2, 2):
+        monkeypatch.setitem(RECIPES, "features", recipe)
+        run(model, people, tmp_path, [0])
+    assert embedded == ["scan0", "scan0"]
+
+
+def test_the_same_weights_with_other_options_are_computed_anew(model, people, tmp_path, embedded):
+    """The window does not show in the tensors, and another window gives other features."""
+    card = json.loads(model.with_suffix(".json").read_text())
+    other = tmp_path / "model.safetensors"
+    other.write_bytes(model.read_bytes())
+    card["options"]["hu_max"] = 0
+    other.with_suffix(".json").write_text(json.dumps(card))
+    first, second = (run(path, people, tmp_path, [0]) for path in (model, other))
+    assert embedded == ["scan0", "scan0"]
+    assert not np.allclose(first.iloc[0, 2:].astype(float), second.iloc[0, 2:].astype(float))
 
 
 def test_faults_are_said(model, people, tmp_path):
     with pytest.raises(CohortError, match="at least one scan"):
         run(model, people, tmp_path, [])
+    blind = replace(people.stores[2], valid=people.stores[2].valid & False)
+    some = SimpleNamespace(**{**vars(people), "stores": [*people.stores[:2], blind]})
+    with pytest.raises(CohortError, match=r"show a landmark, but these do not: scan2\n"):
+        run(model, some, tmp_path, [0, 1, 2])
     with pytest.raises(WeightsError, match="cannot be read"):
         run(tmp_path / "none.safetensors", people, tmp_path, [0])

@@ -96,7 +96,12 @@ def test_the_page_shows_values_intervals_n_classes_and_majority(tmp_path):
         "0.62 ± 0.01; pooled 0.61 [0.56, 0.66]",
         "63.2 ± 1.1; pooled 62.9 [55.1, 70.2]; balanced 50.3",
     ]
-    for words in ("5-fold", "grouped by subject", "inside the training folds", "transductive"):
+    for words in (
+        "5-fold",
+        "grouped by subject",
+        "inside the training folds",
+        "Rows that were pretrained on this cohort",
+    ):
         assert words in page
     assert "Small sample" not in page
 

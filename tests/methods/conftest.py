@@ -12,3 +12,9 @@ def one_thread():
 @pytest.fixture(scope="session")
 def people(tmp_path_factory):
     return synthetic.cohort(tmp_path_factory.mktemp("cohort"))
+
+
+@pytest.fixture(scope="session")
+def crowd(tmp_path_factory):
+    """Eight scans: two batch norm groups of four."""
+    return synthetic.cohort(tmp_path_factory.mktemp("crowd"), scans=8)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -37,12 +38,38 @@ def scan_batch(people):
     return read_batch(people.stores, cohort, scan_sample(cohort, np.array([1, 2, 4])))
 
 
+@pytest.fixture
+def crowded(crowd):
+    """A patch batch and a graph batch of eight scans."""
+    cohort, scans = Cohort.of(crowd.stores, crowd.subjects), np.array([5, 0, 3, 7, 1, 2, 6, 4])
+    patches = read_batch(crowd.stores, cohort, Sample(scans, np.full(8, 3), scans), graph=False)
+    return patches, read_batch(crowd.stores, cohort, scan_sample(cohort, scans))
+
+
 def build(people, **changes):
     return ContextAware.build(synthetic.options(**changes), people.atlas)
 
 
 def rng():
     return np.random.default_rng(5)
+
+
+def spied(method, phase, batch):
+    """What the loss of a phase gives to the query network and to the key network, flat."""
+    query, key, _ = method._pair(phase.name)
+    seen, hooks = {}, []
+    for name, network in (("query", query), ("key", key)):
+        note = partial(lambda name, _, inputs: seen.update({name: inputs[0].flatten(1)}), name)
+        hooks.append(network.register_forward_pre_hook(note))
+    phase.loss(batch, rng())
+    for hook in hooks:
+        hook.remove()
+    return seen["query"], seen["key"]
+
+
+def equal_rows(query, key):
+    """(M, M) bool: which inputs of the key network are which of the query network, bit by bit."""
+    return torch.stack([(query == row).all(1) for row in key])
 
 
 def train(method, phase, batch, steps, rate=0.05):
@@ -109,20 +136,45 @@ def test_a_step_moves_keys_and_the_landmarks_own_ring(people, landmark_batch):
     assert changed.sum(1).tolist() == [0, 0, 0, 4, 0, 0]
 
 
-def test_keys_return_to_their_order_after_the_shuffle(people, landmark_batch, scan_batch):
+@pytest.mark.parametrize("phase", [0, 1])
+def test_the_two_views_of_a_sample_differ(crowd, crowded, phase):
+    """Else a query is its key and nothing is learned: each view has an augmentation of its own."""
+    method = build(crowd)
+    query, key = spied(method, method.phases()[phase], crowded[phase])
+    assert query.shape == key.shape
+    assert not equal_rows(query, key).any()
+
+
+def keys_and_queries(method, phase, batch):
+    """Keys as the loss makes them, and what the query network makes of the same patches, not shuffled."""
+    phase.loss(batch, rng())
+    x = augment.to_window(batch.patches.float().clamp(-1024, 240), -1024, 240)
+    if phase.name == "patch":
+        query = method.query.encoder(x, method.coordinates[batch.landmarks])
+    else:
+        query = method.query.graph(method.query.trunk(x), Graphs(batch.counts, batch.edges))
+    return method._new[1], functional.normalize(query.detach())
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+def test_keys_return_to_their_order_after_the_shuffle(crowd, crowded, phase):
     """With one group, equal weights and equal views, each key is its query, whatever the shuffle."""
-    method = build(people, augment=STILL, bn_groups=1, momentum=0.0)
-    for phase, batch in zip(method.phases(), (landmark_batch, scan_batch), strict=True):
-        phase.loss(batch, rng())
-        keys = method._new[1]
-        x = augment.to_window(batch.patches.float().clamp(-1024, 240), -1024, 240)
-        if phase.name == "patch":
-            query = method.query.encoder(x, method.coordinates[batch.landmarks])
-        else:
-            query = method.query.graph(method.query.trunk(x), Graphs(batch.counts, batch.edges))
-        expected = functional.normalize(query.detach())
-        torch.testing.assert_close(keys.vectors, expected, atol=1e-3, rtol=1e-3)
-        assert keys.subjects.tolist() == batch.subjects.tolist()
+    method, batch = build(crowd, augment=STILL, bn_groups=1, momentum=0.0), crowded[phase]
+    same = equal_rows(*spied(method, method.phases()[phase], batch))
+    assert same.sum(1).tolist() == [1] * len(same)
+    order = same.int().argmax(1)
+    assert order[order].tolist() != list(range(len(order)))  # no involution: only its inverse undoes it
+    keys, expected = keys_and_queries(method, method.phases()[phase], batch)
+    torch.testing.assert_close(keys.vectors, expected, atol=1e-3, rtol=1e-3)
+    assert keys.subjects.tolist() == batch.subjects.tolist()
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+def test_keys_are_made_in_other_batch_norm_groups_than_queries(crowd, crowded, phase):
+    """So with two groups, equal weights and equal views, a key is not its query."""
+    method = build(crowd, augment=STILL, bn_groups=2, momentum=0.0)
+    keys, queries = keys_and_queries(method, method.phases()[phase], crowded[phase])
+    assert ((keys.vectors - queries).abs().amax(1) > 1e-4).all()  # 0 in the same groups
 
 
 def test_trap_1_a_batch_of_several_landmarks_is_refused(people, landmark_batch):

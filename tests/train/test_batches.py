@@ -1,4 +1,5 @@
 import inspect
+import math
 
 import numpy as np
 import pytest
@@ -23,19 +24,46 @@ def some_cohort(subjects=PEOPLE, landmarks=9, share=0.7):
     return Cohort(valid, np.array(subjects))
 
 
-@pytest.mark.parametrize("batch", [2, 4, 50])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_an_epoch_visits_every_scan_once_and_no_subject_twice_in_a_round(batch, seed):
-    cohort = some_cohort()
+def epoch_of(cohort, batch, seed, epoch):
+    """The scans of each round of an epoch."""
     rounds = rounds_per_epoch(cohort, batch)
+    return [scans_of_round(cohort, batch, seed, epoch * rounds + r) for r in range(rounds)]
+
+
+@pytest.mark.parametrize("batch", [2, 3, 4, 50])
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("subjects", [PEOPLE, [0, 0, 0, 1], [0] * 20 + list(range(1, 41))])
+def test_an_epoch_has_full_rounds_and_no_subject_twice_in_a_round(subjects, batch, seed):
+    cohort = some_cohort(subjects)
+    rounds = math.ceil(len(subjects) / batch)
+    counts = np.bincount(subjects)
     for epoch in range(3):
-        dealt = [scans_of_round(cohort, batch, seed, epoch * rounds + r) for r in range(rounds)]
-        assert sorted(np.concatenate(dealt)) == list(range(len(PEOPLE)))
+        dealt = epoch_of(cohort, batch, seed, epoch)
+        assert len(dealt) == rounds
         for scans in dealt:
             assert len(scans) <= batch
             assert len(set(cohort.subjects[scans])) == len(scans)
         sizes = [len(scans) for scans in dealt]
         assert max(sizes) - min(sizes) <= 1
+        met = np.concatenate(dealt)
+        assert len(set(met)) == len(met)
+        assert np.bincount(cohort.subjects[met]).tolist() == np.minimum(counts, rounds).tolist()
+
+
+@pytest.mark.parametrize(("subjects", "batch"), [(PEOPLE, 50), ([0] * 20 + list(range(1, 41)), 20)])
+def test_surplus_scans_of_a_subject_take_turns(subjects, batch):
+    """In any row of ceil(n / rounds) epochs all n scans of a subject are met."""
+    cohort = some_cohort(subjects)
+    of_epoch = [set(np.concatenate(epoch_of(cohort, batch, 3, epoch))) for epoch in range(40)]
+    for subject, count in enumerate(np.bincount(subjects)):
+        row = math.ceil(count / rounds_per_epoch(cohort, batch))
+        own = set(np.flatnonzero(cohort.subjects == subject))
+        assert all(own <= set().union(*of_epoch[e : e + row]) for e in range(40 - row))
+
+
+def test_who_meets_whom_changes_from_epoch_to_epoch():
+    rounds = [tuple(sorted(epoch_of(some_cohort(range(12)), 4, 0, epoch)[0])) for epoch in range(6)]
+    assert len(set(rounds)) == 6
 
 
 def test_order_follows_from_seed_and_round_alone():

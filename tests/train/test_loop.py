@@ -2,9 +2,11 @@ import itertools
 import json
 import os
 import signal
+from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -127,6 +129,70 @@ def test_trap_10_the_optimiser_is_sgd(people, tmp_path):
     of_encoder = {id(p) for p in training.optimisers[0].param_groups[0]["params"]}
     of_graph = {id(p) for p in training.optimisers[1].param_groups[0]["params"]}
     assert not of_encoder & of_graph
+
+
+def test_trap_10_the_optimisers_get_the_cosine(people, finished):
+    """The history holds the rate that the optimiser itself had."""
+    history = pd.read_csv(finished / "history.csv")
+    for _, rows in history.groupby("phase"):
+        of_phase = np.arange(len(rows))
+        expected = 0.03 * (1 + np.cos(np.pi * of_phase / len(rows))) / 2
+        np.testing.assert_allclose(rows.learning_rate, expected, rtol=1e-9)
+
+
+@pytest.fixture
+def losses_see(monkeypatch):
+    """A list that gets (random numbers, whether bfloat16 autocast is on) of every loss of a training."""
+    seen = []
+
+    def spy(real):
+        def loss(self, batch, rng):
+            half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+            seen.append((tuple(deepcopy(rng).integers(2**62, size=2)), half))
+            return real(self, batch, rng)
+
+        return loss
+
+    for name in ("patch_loss", "graph_loss"):
+        monkeypatch.setattr(ContextAware, name, spy(getattr(ContextAware, name)))
+    return seen
+
+
+def test_trap_12_no_step_replays_the_random_numbers_of_another(people, tmp_path, losses_see):
+    for seed in (0, 1):
+        pretrain(synthetic.job(people, tmp_path / str(seed), seed=seed, epochs=1))
+    assert len(losses_see) > 20
+    assert len({numbers for numbers, _ in losses_see}) == len(losses_see)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_losses_are_computed_in_the_precision_asked_for(people, tmp_path, losses_see, precision):
+    pretrain(synthetic.job(people, tmp_path, precision=precision, epochs=1, graph_steps=1))
+    assert {half for _, half in losses_see} == {precision == "bf16"}
+
+
+@pytest.fixture
+def tf32():
+    """The two switches of TF32, put back afterwards."""
+    backends = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [b.allow_tf32 for b in backends]
+    yield backends
+    for backend, value in zip(backends, before, strict=True):
+        backend.allow_tf32 = value
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_fp32_is_no_tf32(people, tmp_path, tf32, precision):
+    for backend in tf32:
+        backend.allow_tf32 = True
+    pretrain(synthetic.job(people, tmp_path, precision=precision, epochs=1, graph=False))
+    assert [b.allow_tf32 for b in tf32] == [precision == "bf16"] * 2
+
+
+def test_random_keys_that_stay_in_the_queues_are_told(people, tmp_path, capfd):
+    for queue_size, told in ((11, True), (10, False)):
+        loop._Training(synthetic.job(people, tmp_path, queue_size=queue_size), torch.device("cpu"))
+        assert ("2 epochs of 5 scans make at most 10 keys" in capfd.readouterr().err) is told
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_change(people, tmp_path, monkeypatch):

@@ -103,7 +103,10 @@ def test_a_moved_limit_of_the_machine_reruns_nothing(study):
     assert study.plan() == {}
 
 
-@pytest.mark.parametrize("stage", ["volume", "store", "pretrain", "probe"])
+@pytest.mark.parametrize(
+    "stage",
+    ["volume", "pretrain", *(pytest.param(s, marks=pytest.mark.slow) for s in ("store", "probe"))],
+)
 def test_a_bumped_recipe_reruns_its_stage_and_below(study, stage):
     plan = study.plan(recipe=stage)
     order = ["atlas", *PER_SCAN, "cohort", "pretrain", "features", "probe", "tables"]

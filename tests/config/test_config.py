@@ -1,0 +1,149 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from snakemake.utils import update_config
+
+from ctssl import config
+from ctssl.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+DEFAULTS = yaml.safe_load((ROOT / "config.yaml").read_text())
+RUN = {"name": "one", "method": "context-aware"}
+TARGET = {"name": "gold", "column": "gold", "task": "classify"}
+
+
+def leaves(values, path=()):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def with_value(path, value):
+    values = copy.deepcopy(DEFAULTS)
+    section = values
+    for key in path[:-1]:
+        section = section[key]
+    section[path[-1]] = value
+    return values
+
+
+def faults(values) -> str:
+    with pytest.raises(ConfigError) as fault:
+        config.check(values)
+    assert "config.yaml" in fault.value.advice
+    return fault.value.message
+
+
+def test_the_defaults_are_complete_and_true_to_the_file():
+    assert config.read() == config.check(DEFAULTS)
+    assert config.read().model_dump(mode="json")["registration"] == DEFAULTS["registration"]
+
+
+@pytest.mark.parametrize("path", list(leaves(DEFAULTS)), ids=".".join)
+def test_no_key_has_a_hidden_default(path):
+    values = copy.deepcopy(DEFAULTS)
+    section = values
+    for key in path[:-1]:
+        section = section[key]
+    del section[path[-1]]
+    assert f"{'.'.join(path)}: this key is missing" in faults(values)
+
+
+@pytest.mark.parametrize("overlay", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_overlays_that_come_along_are_valid(overlay):
+    assert config.read(overlay).manifest is not None
+
+
+def test_all_faults_are_listed_with_their_paths():
+    values = with_value(("atlas", "spacing_mm"), -1)
+    values["mask"] |= {"methd": "threshold", "device": "tpu"}
+    values["colour"] = "red"
+    values["runs"] = [RUN, RUN | {"name": "Two", "options": {"epochs": 0, "epoch": 3}}]
+    values["evaluation"]["targets"] = [TARGET | {"task": "guess"}]
+    said = faults(values)
+    for line in (
+        "atlas.spacing_mm: Input should be greater than 0 (got -1)",
+        "mask.methd: there is no such key",
+        "mask.device: Input should be 'cpu' or 'cuda' (got 'tpu')",
+        "colour: there is no such key",
+        "runs.1.",
+        "evaluation.targets.0.task: ",
+    ):
+        assert line in said, said
+
+
+def test_faults_of_options_are_listed():
+    said = faults(DEFAULTS | {"runs": [RUN | {"options": {"epochs": 0, "epoch": 3}}]})
+    assert "epochs" in said
+    assert "epoch" in said.replace("epochs", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "word"),
+    [
+        (("runs",), [RUN | {"method": "magic"}], "method is one of context-aware"),
+        (("runs",), [RUN | {"name": "a/b"}], "small letters, digits"),
+        (("runs",), [RUN, RUN], "come twice: one"),
+        (("runs",), [RUN | {"name": "laa-950"}], "come twice: laa-950"),
+        (("runs",), [RUN | {"label": "X"}, RUN | {"name": "two", "label": "X"}], "row labels"),
+        (("runs",), [RUN | {"seeds": []}], "runs.0.seeds"),
+        (("evaluation", "targets"), [TARGET, TARGET], "come twice: gold"),
+        (("evaluation", "targets"), [TARGET | {"log": True}], "log goes with task: regress"),
+        (("evaluation", "folds"), 1, "evaluation.folds"),
+        (("volume", "hu_max"), 40000, "volume.hu_max"),
+        (("registration", "seed"), 0, "registration.seed"),
+        (("results",), None, "results"),
+        (("limits",), None, "limits"),
+    ],
+)
+def test_a_wrong_value_is_named(path, value, word):
+    assert word in faults(with_value(path, value))
+
+
+def test_overlays_merge_dicts_and_replace_lists(tmp_path):
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("mask: {method: threshold}\nregistration: {affine_iterations: [9]}\nresults: there\n")
+    second.write_text("mask: {min_lung_l: 1}\nresults: elsewhere\n")
+    read = config.read(first, second)
+    assert (read.mask.method, read.mask.min_lung_l, read.mask.model) == ("threshold", 1, "R231")
+    assert read.registration.affine_iterations == (9,)
+    assert read.registration.syn_iterations == tuple(DEFAULTS["registration"]["syn_iterations"])
+    assert read.results == Path("elsewhere")
+
+
+KEYS = st.sampled_from("abc")
+VALUES = st.recursive(
+    st.none() | st.integers() | st.lists(st.integers(), max_size=2),
+    lambda inner: st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+MAPS = st.dictionaries(KEYS, VALUES, max_size=3)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(MAPS, MAPS)
+def test_overlays_do_what_snakemake_does(base, overlay):
+    ours, theirs = copy.deepcopy(base), copy.deepcopy(base)
+    config._merge(ours, copy.deepcopy(overlay))
+    update_config(theirs, copy.deepcopy(overlay))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("text", [None, "a: [", "- 1\n- 2\n", "\x00", ""])
+def test_a_file_that_holds_no_keys_is_named(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.yaml"):
+        config.read(path)
+
+
+def test_the_config_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        config.read().results = Path("elsewhere")

@@ -1,0 +1,56 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def done():
+    command = [sys.executable, str(Path(__file__).with_name("children.py"))]
+    return subprocess.run(command, text=True, capture_output=True, check=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def found(done):
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_work_that_comes_to_its_end_is_no_error(found):
+    assert found["outcomes"]["works"] is None
+    assert found["wrote"] == "done"
+    assert found["outcomes"]["modest"] is None
+    assert found["outcomes"]["one_thread"] is None
+
+
+@pytest.mark.parametrize(
+    ("case", "kind", "word"),
+    [
+        ("killed", "Crash", "SIGSEGV"),
+        ("exits", "Crash", "exit code 5"),
+        ("asks_to_exit", "Crash", "crashed"),
+        ("greedy", "Crash", "limits.memory_gb"),
+        ("endless", "Crash", "longer than 0.1 s"),
+        ("odd_file", "Crash", "crashed"),
+        ("bug", "Crash", "crashed"),
+        ("full_disk", "MachineFault", "could not run"),
+        ("bad_disk", "MachineFault", "could not run"),
+        ("no_weights", "MachineFault", "could not run"),
+    ],
+)
+def test_what_ends_a_child_is_told_apart(found, case, kind, word):
+    got, message, advice = found["outcomes"][case]
+    assert got == kind
+    assert word in message + advice
+    assert advice
+
+
+def test_a_child_out_of_time_is_gone(found):
+    assert found["orphan"] is False
+
+
+def test_the_log_says_what_the_message_does_not(done):
+    assert "No space left on device" in done.stderr
+    assert "KeyError: 'a bug'" in done.stderr
+    assert "no weights\n  What to do: get some" in done.stderr

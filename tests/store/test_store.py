@@ -1,0 +1,180 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import zarr
+
+from ctssl.errors import StoreError
+from ctssl.store.layout import AIR_HU, StoreArrays
+from ctssl.store.reader import open_store, read_patches, verify
+from ctssl.store.writer import write_store
+
+CARD = {"scan": "anna", "atlas": "a1", "spacing_mm": 1.0}
+SMALL = ("valid", "landmarks_mm", "lung_fraction", "edges")
+
+
+def arrays(seed: int = 0, edges=((0, 1), (1, 4))) -> StoreArrays:
+    rng = np.random.default_rng(seed)
+    patches = rng.integers(-1024, 3072, (5, 32, 32, 32)).astype(np.int16)
+    patches[2] = AIR_HU  # nothing but air
+    valid = np.array([True, True, True, False, True])
+    patches[3] = AIR_HU
+    return StoreArrays(
+        patches,
+        valid,
+        rng.uniform(-200, 200, (5, 3)),
+        rng.random(5).astype(np.float32),
+        np.array(edges, np.int64).reshape(-1, 2),
+    )
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stores") / "anna"
+    folder.mkdir()
+    write_store(folder, arrays(), CARD)
+    return folder
+
+
+@pytest.fixture
+def path(pristine, tmp_path):
+    return shutil.copytree(pristine, tmp_path / "anna")
+
+
+def test_values_come_back(path):
+    store, written = open_store(path, atlas="a1"), arrays()
+    assert store.scan == "anna"
+    assert (store.card["landmarks"], store.card["valid"]) == (5, 4)
+    for name, values in written.named().items():
+        back = store.patches() if name == "patches" else getattr(store, name)
+        assert back.dtype == values.dtype, name
+        np.testing.assert_array_equal(back, values)
+    verify(path)
+
+
+def test_zarr_itself_reads_the_same(path):
+    group = zarr.open_group(path / "store.zarr", mode="r")
+    for name, values in arrays().named().items():
+        np.testing.assert_array_equal(group[name][...], values)
+    assert group["patches"].shards == (5, 32, 32, 32)
+    assert group["patches"].chunks == (1, 32, 32, 32)
+
+
+def test_patches_come_in_the_order_asked_for(path, tmp_path):
+    other = tmp_path / "berta"
+    other.mkdir()
+    write_store(other, arrays(1), CARD | {"scan": "berta"})
+    stores = [open_store(path), open_store(other)]
+    scans, landmarks = np.array([1, 0, 1, 1, 0]), np.array([4, 0, 1, 4, 2])
+    expected = [arrays(s).patches[j] for s, j in zip(scans, landmarks, strict=True)]
+    np.testing.assert_array_equal(read_patches(stores, scans, landmarks), expected)
+    np.testing.assert_array_equal(stores[0].patches(np.array([3, 1])), arrays().patches[[3, 1]])
+    assert read_patches(stores, np.empty(0, int), np.empty(0, int)).shape == (0, 32, 32, 32)
+
+
+def test_an_all_air_patch_is_stored_and_not_implied(path):
+    np.testing.assert_array_equal(open_store(path).patches(np.array([2])), AIR_HU)
+    [shard] = data_files(path, "patches")
+    lines = np.frombuffer(shard.read_bytes()[-(5 * 16 + 4) : -4], "<u8").reshape(5, 2)  # offset, length
+    assert (lines[:, 1] < 2**40).all()  # a missing chunk has all bits set
+
+
+def data_files(path, name):
+    return [p for p in sorted((path / "store.zarr" / name / "c").rglob("*")) if p.is_file()]
+
+
+def test_patches_lie_in_one_shard(path):
+    assert len(data_files(path, "patches")) == 1
+
+
+@pytest.mark.parametrize("name", ["patches", *SMALL])
+def test_a_lost_file_is_an_error(path, name):
+    for file in data_files(path, name):
+        file.unlink()
+    with pytest.raises(StoreError) as fault:
+        open_store(path).patches()
+    assert "workflow" in fault.value.advice
+    with pytest.raises(StoreError):
+        verify(path)
+
+
+@pytest.mark.parametrize("name", ["patches", *SMALL])
+@pytest.mark.parametrize("where", [0.1, 0.5, 0.9])
+def test_a_damaged_byte_is_an_error(path, name, where):
+    [file] = data_files(path, name)
+    content = bytearray(file.read_bytes())
+    content[int(where * len(content))] ^= 0x10
+    file.write_bytes(content)
+    with pytest.raises(StoreError):
+        open_store(path).patches()
+    with pytest.raises(StoreError):
+        verify(path)
+
+
+@pytest.mark.parametrize("name", ["patches", "landmarks_mm"])
+def test_a_cut_file_is_an_error(path, name):
+    [file] = data_files(path, name)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(StoreError):
+        open_store(path).patches()
+
+
+def test_values_that_another_program_changed_are_noticed(path):
+    zarr.open_group(path / "store.zarr")["lung_fraction"][1] = 0.5
+    open_store(path)  # sound as a file ...
+    with pytest.raises(StoreError, match="not those that were written"):
+        verify(path)  # ... but not what the card says
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"scan": "anna"}', "[]"])
+def test_without_a_whole_card_there_is_no_store(path, content):
+    if content is None:
+        (path / "store.json").unlink()
+    else:
+        (path / "store.json").write_text(content)
+    with pytest.raises(StoreError, match="no complete store"):
+        open_store(path, atlas="a1")
+
+
+def test_a_missing_array_is_an_error(path):
+    shutil.rmtree(path / "store.zarr/edges")
+    with pytest.raises(StoreError, match="edges"):
+        open_store(path)
+
+
+def test_another_atlas_is_refused(path):
+    with pytest.raises(StoreError, match="atlas a1, but this needs atlas a2"):
+        open_store(path, atlas="a2")
+
+
+def test_the_digest_changes_with_any_value():
+    digests = {arrays().digest()}
+    for name in arrays().named():
+        changed = {key: value.copy() for key, value in vars(arrays()).items()}
+        flat = changed[name].reshape(-1)
+        flat[-1] = ~flat[-1] if flat.dtype == bool else flat[-1] + 1
+        digests.add(StoreArrays(**changed).digest())
+    digests.add(arrays(edges=((0, 1),)).digest())
+    digests.add(arrays(edges=()).digest())
+    assert len(digests) == 8
+
+
+def test_the_digest_does_not_depend_on_memory_layout(pristine):
+    same = arrays()
+    turned = StoreArrays(
+        np.asfortranarray(same.patches),
+        same.valid.astype(np.uint8).astype(bool),
+        np.asfortranarray(same.landmarks_mm),
+        same.lung_fraction.astype(np.float64),
+        same.edges.astype(np.int32),
+    )
+    assert turned.digest() == same.digest()
+    assert json.loads((pristine / "store.json").read_text())["digest"] == same.digest()
+
+
+def test_a_scan_without_edges_has_a_store(tmp_path):
+    write_store(tmp_path, arrays(edges=()), CARD)
+    assert open_store(tmp_path).edges.shape == (0, 2)
+    assert open_store(tmp_path).edges.dtype == np.int64
+    verify(tmp_path)

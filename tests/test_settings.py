@@ -1,0 +1,203 @@
+"""What Snakemake compares of each stage: it must change exactly when the stage's result may."""
+
+import csv
+import json
+import os
+
+import pytest
+import yaml
+
+from ctssl import config, settings
+from ctssl.errors import ConfigError
+from ctssl.manifest import read_manifest
+from ctssl.recipes import RECIPES
+
+STUDY = {
+    "runs": [{"name": "one", "method": "context-aware", "label": "Ours"}],
+    "evaluation": {
+        "stratify": None,
+        "targets": [
+            {"name": "fev1", "column": "fev1", "task": "regress"},
+            {"name": "gold", "column": "gold", "task": "classify"},
+        ],
+    },
+}
+ROWS = [
+    {"scan": "a", "subject": "p1", "image": "a.nii", "fev1": "80", "gold": "1", "note": ""},
+    {"scan": "b", "subject": "p2", "image": "b.nii", "fev1": "90", "gold": "0", "note": ""},
+]
+OF_SCAN = {"volume"}
+PREPARED = {"pretrain"}  # its settings hold those of the preparation
+
+
+@pytest.fixture
+def study(tmp_path):
+    for name in ("a.nii", "b.nii", "m.nii"):
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+def texts(folder, overlay=None, rows=ROWS) -> dict[str, str]:
+    """Stage -> settings, of scan a where there is one per scan, of target fev1."""
+    with (folder / "scans.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, sorted({name for row in rows for name in row}))
+        writer.writeheader()
+        writer.writerows(rows)
+    paths = [folder / "study.yaml", folder / "overlay.yaml"]
+    paths[0].write_text(yaml.safe_dump({**STUDY, "manifest": str(folder / "scans.csv")}))
+    paths[1].write_text(yaml.safe_dump(overlay or {}))
+    chosen = config.read(*paths)
+    manifest = read_manifest(chosen.manifest)
+    return {
+        "atlas": settings.atlas(chosen),
+        "volume": settings.volume(chosen, manifest, "a"),
+        "register": settings.register(chosen),
+        "store": settings.store(chosen),
+        "cohort": settings.cohort(chosen, manifest),
+        "enough": settings.enough(chosen),
+        "pretrain": settings.pretrain(chosen, "one"),
+        "features": settings.features(chosen),
+        "baseline": settings.baseline("laa-950"),
+        "splits": settings.splits(chosen),
+        "probe": settings.probe(chosen, manifest, "fev1"),
+        "tables": settings.tables(chosen),
+        "figures": settings.figures(chosen, manifest),
+    }
+
+
+def changed(folder, overlay=None, rows=ROWS) -> set[str]:
+    before, after = texts(folder), texts(folder, overlay, rows)
+    return {stage for stage in before if before[stage] != after[stage]}
+
+
+def test_each_text_is_json_with_stage_and_recipe(study):
+    assert texts(study).keys() == RECIPES.keys()
+    for stage, text in texts(study).items():
+        values = json.loads(text)
+        assert (values["stage"], values["recipe"]) == (stage, RECIPES[stage])
+        assert text == json.dumps(values, sort_keys=True)
+        assert settings.parse(stage, text) == values
+
+
+RUN = STUDY["runs"][0]
+TARGETS = STUDY["evaluation"]["targets"]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "stages"),
+    [
+        ({"atlas": {"pitch_mm": 20.0}}, {"atlas"} | PREPARED),
+        ({"volume": {"hu_min": -1000}}, {"volume"} | PREPARED),
+        ({"mask": {"method": "threshold"}}, {"volume"} | PREPARED),
+        ({"mask": {"model": "R231CovidWeb"}}, {"volume"} | PREPARED),
+        ({"mask": {"weights": "absent.pth"}}, {"volume"} | PREPARED),
+        ({"registration": {"seed": 2}}, {"register"} | PREPARED),
+        ({"graph": {"rho_mm": 40.0}}, {"register"} | PREPARED),
+        ({"store": {"min_inside_fraction": 0.4}}, {"register"} | PREPARED),
+        ({"quality": {"warn_dice": 0.5}}, {"cohort"}),
+        ({"limits": {"max_excluded_fraction": 0.5}}, {"enough"}),
+        ({"pretraining": {"precision": "fp32"}}, {"pretrain"}),
+        ({"runs": [RUN | {"options": {"epochs": 3}}]}, {"pretrain"}),
+        ({"runs": [RUN | {"label": "Theirs"}]}, {"tables", "figures"}),
+        ({"runs": [RUN | {"seeds": [0, 1]}]}, {"tables"}),
+        ({"evaluation": {"folds": 3}}, {"splits"}),
+        ({"evaluation": {"split_seed": 3}}, {"splits"}),
+        ({"evaluation": {"stratify": "gold"}}, {"splits"}),
+        ({"evaluation": {"targets": [TARGETS[0] | {"log": True}]}}, {"probe", "tables", "figures"}),
+        ({"evaluation": {"targets": TARGETS[:1]}}, {"tables"}),
+        # the machine, and where results lie, change no result
+        ({"results": "elsewhere"}, set()),
+        ({"limits": {"time_s": 5, "memory_gb": 2, "retries": 4, "max_voxels": 9}}, set()),
+        ({"mask": {"device": "cuda"}}, set()),
+        ({"pretraining": {"device": "cpu", "threads": 2, "checkpoint_steps": 7}}, set()),
+        ({"baselines": []}, {"tables"}),
+    ],
+    ids=lambda value: "" if isinstance(value, set) else str(value),
+)
+def test_a_changed_setting_reaches_exactly_its_stages(study, overlay, stages):
+    assert changed(study, overlay) == stages
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({"fev1": "70"}, {"probe", "figures"}),
+        ({"gold": "3"}, set()),  # the target of another probe
+        ({"note": "coughed"}, set()),
+        ({"subject": "p9"}, {"cohort"}),
+        ({"image": "m.nii"}, OF_SCAN),
+        ({"mask": "m.nii"}, OF_SCAN),
+        ({"exclude": "yes"}, OF_SCAN),
+        ({"exclude_reason": "moved"}, OF_SCAN),
+    ],
+    ids=lambda value: "" if isinstance(value, set) else str(value),
+)
+def test_a_changed_cell_reaches_exactly_its_stages(study, change, stages):
+    assert changed(study, rows=[ROWS[0] | change, ROWS[1]]) == stages
+
+
+def test_a_cell_of_another_scan_does_not_touch_this_one(study):
+    assert changed(study, rows=[ROWS[0], ROWS[1] | {"image": "m.nii"}]) == set()
+
+
+def test_what_only_lungmask_reads_does_not_touch_masks_by_threshold(study):
+    ours = {"mask": {"method": "threshold"}}
+    theirs = {"mask": {"method": "threshold", "model": "R231CovidWeb", "weights": "absent.pth"}}
+    assert texts(study, ours) == texts(study, theirs)
+
+
+def test_weights_of_lungmask_are_seen_by_their_stamp(study):
+    weights = study / "weights.pth"
+    weights.write_text("one")
+    overlay = {"mask": {"weights": str(weights)}}
+    before = texts(study, overlay)["volume"]
+    os.utime(weights, ns=(5, 5))
+    assert texts(study, overlay)["volume"] != before
+
+
+def test_a_new_row_touches_no_scan_and_no_pretraining(study):
+    new = {"scan": "c", "subject": "p3", "image": "c.nii", "fev1": "50", "gold": "2", "note": ""}
+    assert changed(study, rows=[*ROWS, new]) == {"cohort", "probe", "figures"}
+
+
+def test_a_replaced_image_is_seen_and_its_absence_too(study):
+    before = texts(study)["volume"]
+    os.utime(study / "a.nii", ns=(5, 5))
+    touched = texts(study)["volume"]
+    (study / "a.nii").unlink()
+    missing = texts(study)["volume"]
+    assert len({before, touched, missing}) == 3
+    assert json.loads(missing)["image_stamp"] == "missing"
+
+
+def test_a_replaced_mask_is_seen(study):
+    rows = [ROWS[0] | {"mask": "m.nii"}, ROWS[1]]
+    before = texts(study, rows=rows)["volume"]
+    os.utime(study / "m.nii", ns=(5, 5))
+    assert texts(study, rows=rows)["volume"] != before
+
+
+def test_the_image_of_a_scan_left_out_is_not_looked_at(study):
+    rows = [ROWS[0] | {"exclude": "yes", "mask": "m.nii"}, ROWS[1]]
+    before = texts(study, rows=rows)["volume"]
+    (study / "a.nii").unlink()
+    (study / "m.nii").unlink()
+    assert texts(study, rows=rows)["volume"] == before
+
+
+@pytest.mark.parametrize("stage", RECIPES)
+def test_a_raised_recipe_changes_its_stage(study, stage, monkeypatch):
+    before = texts(study)
+    monkeypatch.setitem(RECIPES, stage, RECIPES[stage] + 1)
+    after = texts(study)
+    expected = {stage} | (PREPARED if stage in settings.PREPARATION else set())
+    assert {name for name in before if before[name] != after[name]} == expected
+
+
+def test_settings_of_another_recipe_or_stage_are_refused(study, monkeypatch):
+    text = texts(study)["store"]
+    with pytest.raises(ConfigError, match="'store' recipe"):
+        settings.parse("atlas", text)
+    monkeypatch.setitem(RECIPES, "store", RECIPES["store"] + 1)
+    with pytest.raises(ConfigError, match=rf"recipe {RECIPES['store'] - 1}, this is .* {RECIPES['store']}"):
+        settings.parse("store", text)
