@@ -22,6 +22,7 @@ def png_size(path):
     return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
 
 
+@pytest.mark.slow  # numba compiles UMAP for 12 s; the workflow tests draw one too
 def test_umap_is_seeded_and_keeps_clusters_apart():
     values = table(24).filter(regex="^f0").to_numpy()
     first, kind = layout(values)
