@@ -33,7 +33,7 @@ results/demo/runs/context-aware/seed0/all/model.safetensors:
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check --quiet Snakefile rules
+	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint --configfile tests/workflow/lint.yaml
 
