@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctssl import settings as stage_settings
-from ctssl.config.prepare import Graph, Registration, Volume
+from ctssl.config.prepare import PATCH_VOXELS, Graph, Registration, Volume
 from ctssl.config.prepare import Store as StoreSettings
 from ctssl.errors import ScanError
 from ctssl.jobs import supervise
@@ -108,7 +108,6 @@ def store(job: ScanJob, volume: Path, registration: Path) -> None:
 def _volume(job: ScanJob, settings: dict[str, Any], max_voxels: int, machine: MaskMachine) -> dict[str, Any]:
     import numpy as np
 
-    from ctssl.config.prepare import PATCH_VOXELS
     from ctssl.prepare import mask as masks
     from ctssl.prepare.atlas import read_atlas
     from ctssl.prepare.images import write_array
@@ -201,7 +200,7 @@ def _store(job: ScanJob, settings: dict[str, Any], volume: Path, registration: P
     mask, _ = read_array(volume / MASK)
     table = pd.read_csv(registration / LANDMARKS)
     centres, valid = table[["x_mm", "y_mm", "z_mm"]].to_numpy(), table["valid"].to_numpy(bool)
-    patches = np.full((len(valid), 32, 32, 32), AIR_HU, np.int16)
+    patches = np.full((len(valid),) + (PATCH_VOXELS,) * 3, AIR_HU, np.int16)
     patches[valid] = extract_patches(hu, grid, centres[valid], outside=AIR_HU)
     fraction = np.zeros(len(valid), np.float32)
     lungs = (mask > 0).astype(np.float32)
