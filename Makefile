@@ -18,7 +18,7 @@ install: .venv/installed
 	touch $@
 
 demo: install
-	$(BIN)/ctssl phantom data/demo --scans 8 --spacing-mm 2.5 --slice-mm 4
+	$(BIN)/ctssl phantom data/demo --scans 24 --spacing-mm 2 --slice-mm 3
 	$(SNAKEMAKE) --configfile config/demo.yaml
 	$(BIN)/ctssl show --results results/demo
 

@@ -9,7 +9,13 @@ configfile: f"{workflow.basedir}/config.yaml"
 
 
 include: "rules/common.smk"
-include: "rules/prepare.smk"
+
+
+if CONFIG.prepared is None:
+
+    include: "rules/prepare.smk"
+
+
 include: "rules/store.smk"
 include: "rules/pretrain.smk"
 include: "rules/evaluate.smk"

@@ -38,13 +38,40 @@ def init(folder: Path, to: Path) -> None:
 @click.option("--scans", type=click.IntRange(2), default=8, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
 @click.option("--spacing-mm", type=click.FloatRange(0.5, 8), default=2.0, show_default=True)
-@click.option("--slice-mm", type=click.FloatRange(0.5, 10), default=3.0, show_default=True)
-def phantom(out: Path, scans: int, seed: int, spacing_mm: float, slice_mm: float) -> None:
+@click.option("--slice-mm", type=click.FloatRange(0.5, 10), show_default="3.0", help="Not with --oracle.")
+@click.option("--sites", default="A", show_default=True, help="Hospitals, taken in turn, as A,B,C.")
+@click.option("--hard", multiple=True, help="Make each scan this hard case; docs/phantom.md lists them.")
+@click.option("--oracle", is_flag=True, help="Patch stores instead of images, cut at the known landmarks.")
+@click.option(
+    "--pitch-mm", type=click.FloatRange(8), show_default="54.0", help="Of landmarks; --oracle only."
+)
+def phantom(
+    out: Path,
+    scans: int,
+    seed: int,
+    spacing_mm: float,
+    slice_mm: float | None,
+    sites: str,
+    hard: tuple[str, ...],
+    oracle: bool,
+    pitch_mm: float | None,
+) -> None:
     """Write a cohort of synthetic chest CTs with scans.csv and labels into OUT."""
     from ctssl.cohorts.phantom.cohort import CohortPlan, write_cohort
-    from ctssl.cohorts.phantom.scan import Scanner
+    from ctssl.cohorts.phantom.oracle import OraclePlan, write_oracle
+    from ctssl.cohorts.phantom.scanner import Scanner
 
-    write_cohort(out, CohortPlan(scans, seed, Scanner(spacing_mm, slice_mm)))
+    named = tuple(sites.split(","))
+    if oracle:
+        if slice_mm is not None:
+            raise click.UsageError("--slice-mm goes without --oracle: its slices lie as far apart as voxels")
+        if hard:
+            raise click.UsageError("--hard goes without --oracle: only images can be hard to prepare")
+        write_oracle(out, OraclePlan(scans, seed, spacing_mm, pitch_mm or 54.0, sites=named))
+    else:
+        if pitch_mm is not None:
+            raise click.UsageError("--pitch-mm goes with --oracle: images hold no landmarks")
+        write_cohort(out, CohortPlan(scans, seed, Scanner(spacing_mm, slice_mm or 3.0, hard=hard), named))
 
 
 @cli.command()
@@ -113,6 +140,40 @@ def dag(scans: int, out: Path | None) -> None:
     from ctssl.bench.report import report
 
     report(bench_dag(scans), out)
+
+
+@bench.command()
+@click.option("--scans", type=click.IntRange(1), default=4, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
+@click.option("--spacing-mm", type=click.FloatRange(1, 8), default=2.0, show_default=True)
+@click.option("--json", "out", type=PATH, help="Also write the JSON here.")
+def register(scans: int, seed: int, spacing_mm: float, out: Path | None) -> None:
+    """Register phantoms, whose landmarks are known, to the built-in atlas."""
+    from ctssl.bench.register import bench_register
+    from ctssl.bench.report import report
+
+    report(bench_register(scans, seed, spacing_mm), out)
+
+
+@bench.command("phantom")
+@click.option("--scans", type=click.IntRange(1), default=4, show_default=True)
+@click.option("--spacing-mm", type=click.FloatRange(1, 8), default=2.0, show_default=True)
+@click.option("--slice-mm", type=click.FloatRange(0.75, 8), default=2.0, show_default=True)
+@click.option("--json", "out", type=PATH, help="Also write the JSON here.")
+@click.option("--real", type=PATH, help="A chest CT to draw beside phantoms; needs --pictures.")
+@click.option("--pictures", type=PATH, help="Folder for planes.png and histogram.png.")
+def bench_of_phantoms(
+    scans: int, spacing_mm: float, slice_mm: float, out: Path | None, real: Path | None, pictures: Path | None
+) -> None:
+    """Time phantoms and their stores; draw some beside a real scan."""
+    from ctssl.bench.phantom import bench_phantom, compare
+    from ctssl.bench.report import report
+
+    if (real is None) != (pictures is None):
+        raise click.UsageError("--real and --pictures go together")
+    report(bench_phantom(scans, spacing_mm, slice_mm), out)
+    if real is not None and pictures is not None:
+        compare(real, pictures)
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ class Row:
     Attributes:
         scan: id, unique.
         subject: id of the person; several scans may share it.
-        image: file or DICOM folder; relative paths start at the manifest's folder.
+        image: file or DICOM folder; relative paths start at the manifest's folder. None only in a table
+            that was read without images.
         mask: a lung mask of the user's own (1 right, 2 left), or None.
         exclude: the user left this scan out.
         exclude_reason: why.
@@ -31,7 +32,7 @@ class Row:
 
     scan: str
     subject: str
-    image: Path
+    image: Path | None
     mask: Path | None = None
     exclude: bool = False
     exclude_reason: str = ""
@@ -73,8 +74,12 @@ class Manifest:
         return {row.scan: row for row in self.rows}
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path, *, images: bool = True) -> Manifest:
     """The validated table.
+
+    Args:
+        path: of the table.
+        images: every row must name an image. Without, the column may be absent (prepared stores, labels).
 
     Raises:
         ManifestError: unreadable, or faults of the table, all listed with their line numbers.
@@ -89,12 +94,12 @@ def read_manifest(path: Path) -> Manifest:
             f"the manifest {path} cannot be read: {error}",
             "`ctssl init FOLDER_OF_SCANS` writes one; a manifest is a UTF-8 csv file with commas",
         ) from error
-    faults = _column_faults(columns)
+    faults = _column_faults(columns, images)
     rows = []
     if not faults:
         seen: dict[str, int] = {}
         for line, record in records:
-            row, found = _row(record, columns, path.parent)
+            row, found = _row(record, columns, path.parent, images)
             faults += [f"line {line}: {fault}" for fault in found]
             twin = seen.setdefault(row.scan.lower(), line)
             if twin != line:
@@ -108,18 +113,21 @@ def read_manifest(path: Path) -> Manifest:
         shown = faults[:30] + ([f"and {len(faults) - 30} more"] if len(faults) > 30 else [])
         raise ManifestError(
             f"the manifest {path} has faults:\n  " + "\n  ".join(shown),
-            f"columns are {', '.join(OWN_COLUMNS)} and any number of labels; scan and image must be there",
+            f"columns are {', '.join(OWN_COLUMNS)} and any number of labels; "
+            + ("scan and image must be there" if images else "scan must be there"),
         )
     labels = tuple(c for c in columns if c not in OWN_COLUMNS)
     return Manifest(path, tuple(rows), labels)
 
 
-def stamp(path: Path) -> str:
+def stamp(path: Path | None) -> str:
     """What Snakemake compares to see that an image was replaced: 'missing', or a digest.
 
     The digest is over names, sizes and modification times: of a file, of every file of a folder, or of a
     detached header (.mhd, .nhdr) and all files that share its stem.
     """
+    if path is None:
+        return "missing"
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
     elif path.suffix.lower() in (".mhd", ".nhdr"):
@@ -136,15 +144,18 @@ def stamp(path: Path) -> str:
     return state.hexdigest()[:16] if files else "missing"
 
 
-def _column_faults(columns: list[str]) -> list[str]:
-    faults = [f"the column {name!r} is missing" for name in ("scan", "image") if name not in columns]
+def _column_faults(columns: list[str], images: bool) -> list[str]:
+    needed = ("scan", "image") if images else ("scan",)
+    faults = [f"the column {name!r} is missing" for name in needed if name not in columns]
     faults += [
         f"the column {name!r} comes twice" for name in sorted({c for c in columns if columns.count(c) > 1})
     ]
     return faults
 
 
-def _row(record: dict[str, str | None], columns: list[str], folder: Path) -> tuple[Row, list[str]]:
+def _row(
+    record: dict[str, str | None], columns: list[str], folder: Path, images: bool
+) -> tuple[Row, list[str]]:
     faults = []
     if None in record or None in record.values():
         faults.append(f"expected {len(columns)} fields")
@@ -153,7 +164,8 @@ def _row(record: dict[str, str | None], columns: list[str], folder: Path) -> tup
     for what, name in (("scan", scan), ("subject", subject)):
         if not ID.fullmatch(name):
             faults.append(f"{what} {name!r}: an id has 1 to 100 letters, digits, '_', '-' or '.'")
-    if not values["image"]:
+    image = values.get("image", "")
+    if images and not image:
         faults.append("the image is missing")
     flag = values.get("exclude", "").lower()
     if flag not in _YES | _NO:
@@ -162,7 +174,7 @@ def _row(record: dict[str, str | None], columns: list[str], folder: Path) -> tup
     row = Row(
         scan=scan,
         subject=subject,
-        image=folder / values["image"],
+        image=folder / image if image else None,
         mask=folder / mask if mask else None,
         exclude=flag in _YES,
         exclude_reason=values.get("exclude_reason", ""),

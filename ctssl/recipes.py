@@ -5,11 +5,11 @@ for the same input and settings: everything made by that stage and below it is t
 """
 
 RECIPES: dict[str, int] = {
-    "atlas": 1,
+    "atlas": 2,
     "volume": 1,
     "register": 1,
     "store": 1,
-    "cohort": 1,
+    "cohort": 2,
     "enough": 1,
     "pretrain": 1,
     "features": 1,

@@ -8,22 +8,43 @@ device, threads) are not in it either.
 import json
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from ctssl.config import Config
+from ctssl.config.prepare import Atlas
 from ctssl.errors import ConfigError
-from ctssl.manifest import Manifest, stamp
+from ctssl.manifest import Manifest, Row, stamp
 from ctssl.recipes import RECIPES
 
 PREPARATION = ("atlas", "volume", "register", "store")
 """The stages whose settings decide what is in a patch store."""
 
 
-def atlas(config: Config) -> str:
-    """Settings of the atlas."""
-    return _text("atlas", atlas=config.atlas)
+def atlas(config: Config, manifest: Manifest) -> str:
+    """Settings of the atlas; they name files and scans that it is made from, with their stamps.
+
+    Raises:
+        ConfigError: a file or scan is not there, or the scan is excluded.
+    """
+    chosen = config.atlas
+    values: dict[str, Any] = {"atlas": chosen}
+    if chosen.source == "file":
+        values["stamps"] = {key: _stamp_of(key, path) for key, path in atlas_files(chosen).items()}
+    if chosen.scans:
+        values |= {"scans": [_atlas_scan(manifest, scan) for scan in chosen.scans]}
+        values |= {"volume": config.volume, "mask": mask(config)}
+    if chosen.source == "template":
+        values["registration"] = config.registration
+    return _text("atlas", **values)
+
+
+def atlas_files(chosen: Atlas) -> dict[str, Path]:
+    """Key -> path of the files that the atlas is made from."""
+    named = {"mask": chosen.mask, "ct": chosen.ct, "landmarks": chosen.landmarks}
+    return {key: path for key, path in named.items() if path is not None}
 
 
 def volume(config: Config, manifest: Manifest, scan: str) -> str:
@@ -31,10 +52,7 @@ def volume(config: Config, manifest: Manifest, scan: str) -> str:
     row = manifest.row(scan)
     return _text(
         "volume",
-        image=str(row.image),
-        image_stamp="" if row.exclude else stamp(row.image),
-        mask_image=str(row.mask) if row.mask else None,
-        mask_stamp=stamp(row.mask) if row.mask and not row.exclude else None,
+        **_images(row),
         exclude=row.exclude,
         exclude_reason=row.exclude_reason,
         volume=config.volume,
@@ -53,7 +71,19 @@ def mask(config: Config) -> dict[str, Any]:
 
 def register(config: Config) -> str:
     """Settings of registration and landmarks."""
-    return _text("register", registration=config.registration, graph=config.graph, store=config.store)
+    return _text("register", registration=config.registration, graph=graph(config), store=config.store)
+
+
+def graph(config: Config) -> dict[str, Any]:
+    """What of the graph section decides the edges: of the chosen rule only."""
+    chosen = config.graph
+    used: dict[str, Any] = {"edges": chosen.edges}
+    if chosen.edges != "topology":
+        used["scale_normalised"] = chosen.scale_normalised
+        used |= (
+            {"rho_mm": chosen.rho_mm} if chosen.edges == "distance" else {"min_overlap": chosen.min_overlap}
+        )
+    return used
 
 
 def store(config: Config) -> str:
@@ -62,13 +92,30 @@ def store(config: Config) -> str:
 
 
 def cohort(config: Config, manifest: Manifest) -> str:
-    """Settings of the cohort's tables: which scans of which subjects."""
-    return _text(
-        "cohort",
-        quality=config.quality,
-        manifest=str(manifest.path),
-        scans=digest(members(manifest)),
-    )
+    """Settings of the cohort's tables: which scans of which subjects, and which stores made elsewhere."""
+    values: dict[str, Any] = {"quality": config.quality, "manifest": str(manifest.path)}
+    values["scans"] = digest(members(manifest))
+    if config.prepared is not None:
+        stores = (f"{row.scan} {row.exclude} {_store_stamp(config.prepared, row)}" for row in manifest.rows)
+        values |= {"prepared": str(config.prepared), "atlas": prepared_atlas(config.prepared)}
+        values |= {"stores": digest(stores)}
+    return _text("cohort", **values)
+
+
+def prepared_atlas(folder: Path) -> str:
+    """The id of the atlas in a folder that was prepared elsewhere.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    card = folder / "atlas" / "atlas.json"
+    try:
+        return str(json.loads(card.read_text())["id"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"the prepared folder {folder} should hold atlas/atlas.json and stores/: {error!r}",
+            "correct `prepared`, or make the folder: `ctssl phantom FOLDER --oracle` makes one",
+        ) from error
 
 
 def enough(config: Config) -> str:
@@ -76,14 +123,14 @@ def enough(config: Config) -> str:
     return _text("enough", max_excluded_fraction=config.limits.max_excluded_fraction)
 
 
-def pretrain(config: Config, run: str) -> str:
+def pretrain(config: Config, manifest: Manifest, run: str) -> str:
     """Settings of a pretraining; they hold those of the preparation, whose outputs enter as ancient."""
     chosen = config.run(run)
     return _text(
         "pretrain",
         run=chosen.model_dump(mode="json", exclude={"label", "seeds", "weights"}, serialize_as_any=True),
         precision=config.pretraining.precision,
-        preparation=digest([_preparation(config)]),
+        preparation=digest([_preparation(config, manifest)]),
     )
 
 
@@ -168,10 +215,52 @@ def members(manifest: Manifest) -> list[str]:
     return [f"{row.scan} {row.subject}" for row in manifest.rows]
 
 
-def _preparation(config: Config) -> str:
-    parts = [config.atlas, config.volume, config.registration, config.graph, config.store]
+def _images(row: Row) -> dict[str, Any]:
+    """Image and mask of a scan with their stamps; those of a scan that is left out are not looked at."""
+    assert row.image is not None, "a table that was read without images has nothing to prepare"
+    return {
+        "image": str(row.image),
+        "image_stamp": "" if row.exclude else stamp(row.image),
+        "mask_image": str(row.mask) if row.mask else None,
+        "mask_stamp": stamp(row.mask) if row.mask and not row.exclude else None,
+    }
+
+
+def _atlas_scan(manifest: Manifest, scan: str) -> dict[str, Any]:
+    if scan not in manifest.scans:
+        raise ConfigError(
+            f"atlas.scans names {scan!r}, which is not in {manifest.path}", "give ids of its column scan"
+        )
+    row = manifest.row(scan)
+    if row.exclude:
+        raise ConfigError(
+            f"atlas.scans names {scan}, which the manifest excludes: {row.exclude_reason or 'no reason'}",
+            "choose another scan for the atlas, or clear its cell in the column exclude",
+        )
+    return {"scan": scan, **_images(row)}
+
+
+def _stamp_of(key: str, path: Path) -> str:
+    found = stamp(path)
+    if found == "missing":
+        raise ConfigError(
+            f"atlas.{key} is {path}, which does not exist", "relative paths start at the working directory"
+        )
+    return found
+
+
+def _preparation(config: Config, manifest: Manifest) -> str:
+    if config.prepared is not None:
+        return f"atlas {prepared_atlas(config.prepared)}"
+    parts = [config.volume, config.registration, graph(config), config.store]
     recipes = {stage: RECIPES[stage] for stage in PREPARATION}
-    return json.dumps([recipes, mask(config), *(_plain(p) for p in parts)], sort_keys=True)
+    plain = [recipes, json.loads(atlas(config, manifest)), mask(config), *(_plain(p) for p in parts)]
+    return json.dumps(plain, sort_keys=True)
+
+
+def _store_stamp(folder: Path, row: Row) -> str:
+    store = folder / "stores" / row.scan
+    return " ".join(stamp(store / name) for name in ("status.json", "store.json"))
 
 
 def _text(stage: str, **values: Any) -> str:

@@ -5,6 +5,7 @@ from snakemake.exceptions import WorkflowError
 from ctssl import settings
 from ctssl.config import check
 from ctssl.errors import CtsslError
+from ctssl.jobs import prepared
 from ctssl.jobs.environment import use_own_command, warn_without_memory
 from ctssl.jobs.summary import say_exclusions
 from ctssl.manifest import read_manifest
@@ -18,7 +19,10 @@ try:
     CONFIG = check(config)
     if CONFIG.manifest is None:
         raise WorkflowError(NO_MANIFEST)
-    MANIFEST = read_manifest(CONFIG.manifest)
+    prepared.check(CONFIG)
+    MANIFEST = read_manifest(CONFIG.manifest, images=CONFIG.prepared is None)
+    if CONFIG.prepared is None:
+        settings.atlas(CONFIG, MANIFEST)  # a missing file or scan ends here, with its message
     for target in CONFIG.evaluation.targets:
         MANIFEST.column(target.column)
     if CONFIG.evaluation.stratify:
@@ -29,12 +33,15 @@ except CtsslError as error:
 use_own_command()
 
 RESULTS = CONFIG.results
-ATLAS = f"{RESULTS}/atlas"
-warn_without_memory(ATLAS)
+ATLAS = f"{CONFIG.prepared or RESULTS}/atlas"
+# One that was made elsewhere is no input: a copy's time says nothing, and the settings hold its id.
+# Jobs take the path from their resources, which Snakemake does not track.
+ATLAS_INPUT = [] if CONFIG.prepared else ATLAS
 FAILURES = f"{RESULTS}/failures.csv"
 QUALITY = f"{RESULTS}/quality/quality.csv"
 ENOUGH = f"{RESULTS}/quality/enough.txt"
 SCANS = f"{RESULTS}/scans.csv"
+warn_without_memory(SCANS if CONFIG.prepared else ATLAS)
 # Subjects keep their fold in this file, so what would give other folds is part of its name.
 SPLITS = f"{RESULTS}/splits/seed{CONFIG.evaluation.split_seed}-{CONFIG.evaluation.stratify or 'plain'}.csv"
 TARGETS = [target.name for target in CONFIG.evaluation.targets]
@@ -49,6 +56,11 @@ wildcard_constraints:
     seed="[0-9]+",
     part="all",
     row="[a-z0-9-]+_seed[0-9]+_all",
+
+
+def of_every_scan(stage):
+    """The folders of a per-scan stage; none when the stores were made elsewhere."""
+    return [] if CONFIG.prepared else [f"{RESULTS}/{stage}/{s}" for s in MANIFEST.scans]
 
 
 def weights_of(run, seed, part):

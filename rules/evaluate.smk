@@ -3,7 +3,7 @@
 
 rule features:
     input:
-        atlas=rules.atlas.output.folder,
+        atlas=ATLAS_INPUT,
         scans=rules.cohort.output.scans,
         weights=lambda w: weights_of(w.run, w.seed, w.part),
     output:
@@ -14,13 +14,14 @@ rule features:
         "../envs/train.yaml"
     threads: CONFIG.pretraining.threads
     resources:
+        atlas=ATLAS,
         gpu=int(CONFIG.pretraining.device == "cuda"),
         device=CONFIG.pretraining.device,
     params:
         settings=settings.features(CONFIG),
     shell:
         "exec ctssl stage features --settings {params.settings:q} --log {log:q}"
-        " --atlas {input.atlas:q} --scans {input.scans:q}"
+        " --atlas {resources.atlas:q} --scans {input.scans:q}"
         " --weights {input.weights:q} --device {resources.device} --threads {threads} --out {output.table:q}"
 
 

@@ -1,4 +1,6 @@
-"""One scan: image and lung mask onto the atlas's axes, registration, landmarks, graph, picture."""
+"""The atlas; and one scan: image and mask onto its axes, registration, landmarks, graph, picture."""
+
+MASKS_ON_GPU = CONFIG.mask.method == "lungmask" and CONFIG.mask.device == "cuda"
 
 
 rule atlas:
@@ -8,11 +10,21 @@ rule atlas:
         f"{RESULTS}/logs/atlas.log",
     conda:
         "../envs/prepare.yaml"
-    threads: 1
+    threads: CONFIG.registration.threads if CONFIG.atlas.source == "template" else 1
+    resources:
+        time_s=int(CONFIG.limits.time_s * max(1, len(CONFIG.atlas.scans))),
+        mem_mb=int(CONFIG.limits.memory_gb * 1000),
+        max_voxels=CONFIG.limits.max_voxels,
+        mask_device=CONFIG.mask.device,
+        mask_weights=str(CONFIG.mask.weights or "download"),
+        gpu=int(MASKS_ON_GPU and bool(CONFIG.atlas.scans)),
     params:
-        settings=settings.atlas(CONFIG),
+        settings=settings.atlas(CONFIG, MANIFEST),
     shell:
         "exec ctssl stage atlas --settings {params.settings:q} --log {log:q} --out {output.folder:q}"
+        " --max-voxels {resources.max_voxels}"
+        " --mask-device {resources.mask_device:q} --mask-weights {resources.mask_weights:q}"
+        " --time-s {resources.time_s} --memory-mb {resources.mem_mb}"
 
 
 rule volume:
@@ -34,7 +46,7 @@ rule volume:
         max_voxels=CONFIG.limits.max_voxels,
         mask_device=CONFIG.mask.device,
         mask_weights=str(CONFIG.mask.weights or "download"),
-        gpu=int(CONFIG.mask.method == "lungmask" and CONFIG.mask.device == "cuda"),
+        gpu=int(MASKS_ON_GPU),
     params:
         settings=lambda w: settings.volume(CONFIG, MANIFEST, w.scan),
     shell:

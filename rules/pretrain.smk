@@ -13,7 +13,7 @@ rule run_settings:
         "../envs/train.yaml"
     threads: 1
     params:
-        settings=lambda w: settings.pretrain(CONFIG, w.run),
+        settings=lambda w: settings.pretrain(CONFIG, MANIFEST, w.run),
     shell:
         "exec ctssl stage run_settings --settings {params.settings:q} --log {log:q} --out {output.text:q}"
 
@@ -21,7 +21,7 @@ rule run_settings:
 rule pretrain:
     input:
         settings=rules.run_settings.output.text,
-        atlas=rules.atlas.output.folder,
+        atlas=ATLAS_INPUT,
         # ancient: new scans do not retrain; changed preparation does, through the settings. Not
         # rules.cohort.output.scans: ancient() would mark that very object, for every rule that uses it.
         scans=ancient(SCANS),
@@ -36,13 +36,14 @@ rule pretrain:
         "../envs/train.yaml"
     threads: CONFIG.pretraining.threads
     resources:
+        atlas=ATLAS,
         gpu=int(CONFIG.pretraining.device == "cuda"),
         device=CONFIG.pretraining.device,
         checkpoint_steps=CONFIG.pretraining.checkpoint_steps,
     params:
-        settings=lambda w: settings.pretrain(CONFIG, w.run),
+        settings=lambda w: settings.pretrain(CONFIG, MANIFEST, w.run),
     shell:
         "exec ctssl stage pretrain --settings {params.settings:q} --log {log:q} --seed {wildcards.seed}"
-        " --atlas {input.atlas:q} --scans {input.scans:q} --weights {output.weights:q}"
+        " --atlas {resources.atlas:q} --scans {input.scans:q} --weights {output.weights:q}"
         " --device {resources.device} --threads {threads}"
         " --checkpoint-steps {resources.checkpoint_steps}"

@@ -1,38 +1,39 @@
 """Patch stores, and the cohort's tables: who was excluded, quality, who has a store."""
 
+if CONFIG.prepared is None:
 
-rule store:
-    input:
-        atlas=rules.atlas.output.folder,
-        volume=rules.volume.output.folder,
-        registration=rules.register.output.folder,
-    output:
-        folder=directory(f"{RESULTS}/stores/{{scan}}"),
-    log:
-        f"{RESULTS}/logs/store/{{scan}}.log",
-    retries: CONFIG.limits.retries
-    conda:
-        "../envs/prepare.yaml"
-    threads: 1
-    resources:
-        attempt=attempt,
-        tries=CONFIG.limits.retries + 1,
-        time_s=int(CONFIG.limits.time_s),
-        mem_mb=int(CONFIG.limits.memory_gb * 1000),
-    params:
-        settings=settings.store(CONFIG),
-    shell:
-        "exec ctssl stage store --settings {params.settings:q} --log {log:q} --scan {wildcards.scan:q}"
-        " --atlas {input.atlas:q} --volume {input.volume:q} --registration {input.registration:q}"
-        " --out {output.folder:q}"
-        " --time-s {resources.time_s} --memory-mb {resources.mem_mb}"
-        " --attempt {resources.attempt} --tries {resources.tries}"
+    rule store:
+        input:
+            atlas=rules.atlas.output.folder,
+            volume=rules.volume.output.folder,
+            registration=rules.register.output.folder,
+        output:
+            folder=directory(f"{RESULTS}/stores/{{scan}}"),
+        log:
+            f"{RESULTS}/logs/store/{{scan}}.log",
+        retries: CONFIG.limits.retries
+        conda:
+            "../envs/prepare.yaml"
+        threads: 1
+        resources:
+            attempt=attempt,
+            tries=CONFIG.limits.retries + 1,
+            time_s=int(CONFIG.limits.time_s),
+            mem_mb=int(CONFIG.limits.memory_gb * 1000),
+        params:
+            settings=settings.store(CONFIG),
+        shell:
+            "exec ctssl stage store --settings {params.settings:q} --log {log:q} --scan {wildcards.scan:q}"
+            " --atlas {input.atlas:q} --volume {input.volume:q} --registration {input.registration:q}"
+            " --out {output.folder:q}"
+            " --time-s {resources.time_s} --memory-mb {resources.mem_mb}"
+            " --attempt {resources.attempt} --tries {resources.tries}"
 
 
 rule cohort:
     input:
-        stores=expand(rules.store.output.folder, scan=MANIFEST.scans),
-        registrations=expand(rules.register.output.folder, scan=MANIFEST.scans),
+        stores=of_every_scan("stores"),
+        registrations=of_every_scan("registration"),
     output:
         failures=FAILURES,
         quality=QUALITY,

@@ -160,6 +160,7 @@ def test_a_wrong_command_line_is_a_users_fault(monkeypatch, capsys, args):
 
 
 def test_a_stage_with_settings_of_another_version_is_a_users_fault(monkeypatch, capsys, tmp_path):
-    args = ("stage", "atlas", "--settings", '{"stage": "atlas", "recipe": -1}', "--out", tmp_path / "atlas")
+    settings = '{"stage": "splits", "recipe": -1}'
+    args = ("stage", "splits", "--settings", settings, "--scans", tmp_path, "--out", tmp_path / "out")
     assert "pip install" in fault(monkeypatch, capsys, *args)
     assert not (tmp_path / "atlas").exists()

@@ -42,6 +42,17 @@ def test_only_scan_and_image_are_needed(tmp_path):
     assert (row.subject, row.mask, row.exclude, row.labels) == ("a", None, False, {})
 
 
+def test_without_images_a_table_needs_none(tmp_path):
+    manifest = read_manifest(write(tmp_path, "scan,age\na,3\n"), images=False)
+    assert manifest.row("a").image is None
+    assert manifest.column("age") == {"a": "3"}
+    given = read_manifest(write(tmp_path, "scan,image\na,a.nii\nb,\n"), images=False)
+    assert [row.image for row in given.rows] == [tmp_path / "a.nii", None]
+    with pytest.raises(ManifestError, match="column 'scan' is missing") as fault:
+        read_manifest(write(tmp_path, "age\n3\n"), images=False)
+    assert "image must" not in fault.value.advice
+
+
 def test_a_byte_order_mark_and_windows_lines_do_no_harm(tmp_path):
     table = write(tmp_path, "scan,image,name\r\na,a.nii,Jürgen\r\n", encoding="utf-8-sig", newline="")
     assert table.read_bytes().startswith(b"\xef\xbb\xbf")
@@ -142,6 +153,7 @@ def touch(path) -> None:
 def test_stamp_of_a_missing_image(tmp_path):
     assert stamp(tmp_path / "a.nii") == "missing"
     assert stamp(tmp_path / "a.mhd") == "missing"
+    assert stamp(None) == "missing"
     (tmp_path / "empty").mkdir()
     assert stamp(tmp_path / "empty") == "missing"
 

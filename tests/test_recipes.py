@@ -8,7 +8,7 @@ from ctssl.jobs.commands import stage
 from ctssl.recipes import RECIPES
 
 RULES = "\n".join(path.read_text() for path in sorted((Path(__file__).parents[1] / "rules").glob("*.smk")))
-NAMES = re.findall(r"^rule (\w+):", RULES, re.MULTILINE)
+NAMES = re.findall(r"^\s*rule (\w+):", RULES, re.MULTILINE)
 
 
 def test_recipes_are_those_of_the_settings_that_rules_use():

@@ -49,13 +49,13 @@ def texts(folder, overlay=None, rows=ROWS) -> dict[str, str]:
     chosen = config.read(*paths)
     manifest = read_manifest(chosen.manifest)
     return {
-        "atlas": settings.atlas(chosen),
+        "atlas": settings.atlas(chosen, manifest),
         "volume": settings.volume(chosen, manifest, "a"),
         "register": settings.register(chosen),
         "store": settings.store(chosen),
         "cohort": settings.cohort(chosen, manifest),
         "enough": settings.enough(chosen),
-        "pretrain": settings.pretrain(chosen, "one"),
+        "pretrain": settings.pretrain(chosen, manifest, "one"),
         "features": settings.features(chosen),
         "baseline": settings.baseline("laa-950"),
         "splits": settings.splits(chosen),
@@ -92,7 +92,10 @@ TARGETS = STUDY["evaluation"]["targets"]
         ({"mask": {"model": "R231CovidWeb"}}, {"volume"} | PREPARED),
         ({"mask": {"weights": "absent.pth"}}, {"volume"} | PREPARED),
         ({"registration": {"seed": 2}}, {"register"} | PREPARED),
+        ({"atlas": {"patch_voxels": 48}}, {"atlas"} | PREPARED),
         ({"graph": {"rho_mm": 40.0}}, {"register"} | PREPARED),
+        ({"graph": {"edges": "topology"}}, {"register"} | PREPARED),
+        ({"graph": {"min_overlap": 0.2}}, set()),  # of a rule that is not chosen
         ({"store": {"min_inside_fraction": 0.4}}, {"register"} | PREPARED),
         ({"quality": {"warn_dice": 0.5}}, {"cohort"}),
         ({"limits": {"max_excluded_fraction": 0.5}}, {"enough"}),
@@ -144,6 +147,72 @@ def test_what_only_lungmask_reads_does_not_touch_masks_by_threshold(study):
     ours = {"mask": {"method": "threshold"}}
     theirs = {"mask": {"method": "threshold", "model": "R231CovidWeb", "weights": "absent.pth"}}
     assert texts(study, ours) == texts(study, theirs)
+
+
+def test_only_the_numbers_of_the_chosen_rule_decide_the_edges(study):
+    of_rule = {"topology": set(), "distance": {"rho_mm"}, "overlap": {"min_overlap"}}
+    for rule, numbers in of_rule.items():
+        before = texts(study, {"graph": {"edges": rule}})["register"]
+        for change in ({"rho_mm": 40.0}, {"min_overlap": 0.5}):
+            after = texts(study, {"graph": {"edges": rule} | change})["register"]
+            assert (before != after) == bool(numbers & change.keys())
+
+
+FILE = {"source": "file", "mask": "m.nii"}
+SCAN = {"source": "scan", "scans": ["a"]}
+TEMPLATE = {"source": "template", "scans": ["b", "a"]}
+
+
+def atlas(folder, choice, overlay=None, rows=ROWS) -> str:
+    choice = {k: str(folder / v) if k in ("mask", "ct", "landmarks") else v for k, v in choice.items()}
+    return texts(folder, {"atlas": choice} | (overlay or {}), rows)["atlas"]
+
+
+@pytest.mark.parametrize("key", ["mask", "ct", "landmarks"])
+def test_a_replaced_file_of_the_atlas_is_seen(study, key):
+    choice = FILE | {"ct": "a.nii", "landmarks": "b.nii", "landmark_points": "centres"}
+    choice["min_lung_fraction"] = None
+    before = atlas(study, choice)
+    assert atlas(study, choice) == before
+    os.utime(study / choice[key], ns=(5, 5))
+    assert atlas(study, choice) != before
+
+
+def test_a_missing_file_of_the_atlas_stops_at_once(study):
+    with pytest.raises(ConfigError, match=r"atlas\.mask is .*none\.nii, which does not exist") as fault:
+        atlas(study, FILE | {"mask": "none.nii"})
+    assert "working directory" in fault.value.advice
+
+
+@pytest.mark.parametrize("choice", [SCAN, TEMPLATE], ids=lambda c: c["source"])
+def test_an_atlas_of_scans_depends_on_their_images_and_on_how_they_are_read(study, choice):
+    before = atlas(study, choice)
+    for overlay in ({"volume": {"hu_min": -1000}}, {"mask": {"method": "threshold"}}):
+        assert atlas(study, choice, overlay) != before
+    assert atlas(study, choice, rows=[ROWS[0] | {"mask": "m.nii"}, ROWS[1]]) != before
+    assert atlas(study, choice, rows=[ROWS[0] | {"fev1": "70", "subject": "p9"}, ROWS[1]]) == before
+    by_registration = atlas(study, choice, {"registration": {"seed": 2}})
+    assert (by_registration != before) == (choice is TEMPLATE)
+    os.utime(study / "a.nii", ns=(5, 5))
+    assert atlas(study, choice) != before
+
+
+def test_an_atlas_of_one_scan_does_not_depend_on_the_others(study):
+    before = atlas(study, SCAN)
+    os.utime(study / "b.nii", ns=(5, 5))
+    assert atlas(study, SCAN) == before
+    assert atlas(study, TEMPLATE) != atlas(study, TEMPLATE | {"scans": ["a", "b"]})
+
+
+def test_a_scan_that_is_not_in_the_manifest_is_named(study):
+    with pytest.raises(ConfigError, match=r"atlas\.scans names 'c', which is not in"):
+        atlas(study, SCAN | {"scans": ["c"]})
+
+
+def test_a_scan_that_is_left_out_makes_no_atlas(study):
+    rows = [ROWS[0] | {"exclude": "yes", "exclude_reason": "moved"}, ROWS[1]]
+    with pytest.raises(ConfigError, match="names a, which the manifest excludes: moved"):
+        atlas(study, TEMPLATE, rows=rows)
 
 
 def test_weights_of_lungmask_are_seen_by_their_stamp(study):

@@ -7,17 +7,62 @@ from pydantic import Field, model_validator
 
 from ctssl.config.base import Section
 
-PATCH_VOXELS = 32
-"""Edge of a patch in voxels. Fixed: the published trunks halve it five times, down to one voxel."""
-
 
 class Atlas(Section):
     """atlas: the chest that every scan is registered to, and the landmarks on it."""
 
-    source: Literal["builtin"] = Field(description="builtin: the canonical anatomy of the phantom")
+    source: Literal["builtin", "file", "scan", "template"] = Field(
+        description="builtin: the phantom's canonical chest; file: a lung mask; scan: one scan of the "
+        "manifest; template: the mean of several"
+    )
     spacing_mm: float = Field(gt=0, le=8, description="spacing of every volume and patch, in mm")
+    patch_voxels: int = Field(ge=16, le=64, multiple_of=2, description="edge of a patch")
     pitch_mm: float = Field(gt=0, description="distance between neighbouring landmarks, in mm")
-    min_lung_fraction: float = Field(ge=0, lt=1, description="keep landmarks whose patch holds more lung")
+    min_lung_fraction: float | None = Field(
+        ge=0, lt=1, description="keep landmarks whose patch holds more lung; null with a list of landmarks"
+    )
+    mask: Path | None = Field(description="file: lung mask with a value for each lung")
+    ct: Path | None = Field(description="file: the CT of that chest, or null")
+    landmarks: Path | None = Field(description="file: .npy (N, 3) or .csv with x, y, z; null: a grid")
+    landmark_points: Literal["corners", "centres"] | None = Field(
+        description="corners: lowest voxel of 32-voxel cubes, as published; centres: in LPS mm"
+    )
+    scans: tuple[str, ...] = Field(description="ids of the manifest; scan: one, template: two or more")
+
+    @model_validator(mode="after")
+    def _keys_fit_the_source(self) -> "Atlas":
+        of_file = {"mask": self.mask, "ct": self.ct, "landmarks": self.landmarks}
+        listed = self.landmarks is not None
+        faults = [
+            f"{key} goes with source: file only"
+            for key, value in (of_file | {"landmark_points": self.landmark_points}).items()
+            if value is not None and self.source != "file"
+        ]
+        if self.source == "file" and self.mask is None:
+            faults.append("source: file needs mask, an image of the lungs")
+        if listed != (self.landmark_points is not None):
+            faults.append("landmarks and landmark_points (corners or centres) go together")
+        if listed and self.min_lung_fraction is not None:
+            faults.append("given landmarks are all kept: min_lung_fraction must be null")
+        if not listed and self.min_lung_fraction is None:
+            faults.append("a grid of landmarks needs min_lung_fraction")
+        faults += self._scan_faults()
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _scan_faults(self) -> list[str]:
+        twice = sorted({scan for scan in self.scans if self.scans.count(scan) > 1})
+        if twice:
+            return [f"scans come twice: {', '.join(twice)}"]
+        count = len(self.scans)
+        if self.source == "scan" and count != 1:
+            return [f"source: scan needs scans: [ID], one id of the manifest, but there are {count}"]
+        if self.source == "template" and count < 2:
+            return [f"source: template needs two or more ids of the manifest in scans, but there are {count}"]
+        if self.source in ("builtin", "file") and count:
+            return [f"scans go with source: scan or template, not {self.source}"]
+        return []
 
 
 class Volume(Section):
@@ -59,10 +104,17 @@ class Registration(Section):
 
 
 class Graph(Section):
-    """graph: which landmarks are neighbours in a scan (paper Eq. 3)."""
+    """graph: which landmarks are neighbours in a scan."""
 
-    rho_mm: float = Field(gt=0, description="landmarks closer than this are joined")
-    scale_normalised: bool = Field(description="multiply rho by the scan's size relative to the atlas")
+    edges: Literal["topology", "distance", "overlap"] = Field(
+        description="topology: the atlas's neighbours; distance: closer than rho (paper Eq. 3); overlap: "
+        "patches that share more than min_overlap (released code)"
+    )
+    rho_mm: float = Field(gt=0, description="distance: landmarks closer than this are joined")
+    min_overlap: float = Field(ge=0, lt=1, description="overlap: share of a patch's volume")
+    scale_normalised: bool = Field(
+        description="distance, overlap: measure relative to the scan's size, that of the atlas being 1"
+    )
 
 
 class Store(Section):

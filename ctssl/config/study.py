@@ -95,6 +95,7 @@ class Config(Section):
     """The whole configuration: config.yaml, overlaid by the user's file."""
 
     manifest: Path | None = Field(description="scans.csv; null: the workflow says what to do")
+    prepared: Path | None = Field(description="folder with atlas/ and stores/ made elsewhere, or null")
     results: Path
     atlas: Atlas
     volume: Volume

@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from ctssl.jobs import atlas as atlas_job
 from ctssl.jobs import scan as scan_jobs
 from ctssl.jobs import study, supervise
-from ctssl.log import redirect, say, tell
+from ctssl.log import redirect, say
+from ctssl.prepare.machine import Machine
 
 PATH = click.Path(path_type=Path)
 
@@ -40,16 +42,36 @@ def _job(*paths: str) -> Callable[[Callable[..., None]], click.Command]:
     return decorate
 
 
+def _machine_limits(function: Callable[..., None]) -> Callable[..., None]:
+    function = click.option("--time-s", type=float, required=True, help="longer counts as a crash")(function)
+    return click.option("--memory-mb", type=int, required=True, help="more counts as a crash")(function)
+
+
 def _scan_options(function: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--scan", required=True),
-        click.option("--time-s", type=float, required=True, help="longer counts as a crash"),
-        click.option("--memory-mb", type=int, required=True, help="more counts as a crash"),
         click.option("--attempt", type=int, default=1),
         click.option("--tries", type=int, default=1, help="a crash in the last one excludes the scan"),
     ):
         function = option(function)
+    return _machine_limits(function)
+
+
+def _reading_options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--max-voxels", type=int, required=True),
+        click.option("--mask-device", default="cpu"),
+        click.option("--mask-weights", default="download", help="a .pth file, or: download"),
+    ):
+        function = option(function)
     return function
+
+
+def _reader(values: dict[str, Any]) -> Machine:
+    weights = values["mask_weights"]
+    return Machine(
+        values["max_voxels"], values["mask_device"], None if weights == "download" else Path(weights)
+    )
 
 
 def _machine_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -70,26 +92,20 @@ def _scan_job(stage_name: str, values: dict[str, Any]) -> scan_jobs.ScanJob:
 
 
 @_job("out")
-def atlas(settings: str, out: Path) -> None:
+@_machine_limits
+@_reading_options
+def atlas(settings: str, out: Path, **values: Any) -> None:
     """Make the atlas."""
-    from ctssl import settings as stage_settings
-    from ctssl.config.prepare import Atlas
-    from ctssl.prepare.atlas import build_atlas
-
-    made = build_atlas(out, Atlas(**stage_settings.parse("atlas", settings)["atlas"]))
-    tell(f"atlas {made.id}: {len(made.landmarks_mm)} landmarks, {made.spacing_mm} mm")
+    limits = supervise.Limits(values["time_s"], values["memory_mb"])
+    atlas_job.make(settings, out, _reader(values), limits)
 
 
 @_job("atlas", "out")
 @_scan_options
-@click.option("--max-voxels", type=int, required=True)
-@click.option("--mask-device", default="cpu")
-@click.option("--mask-weights", default="download", help="a .pth file, or: download")
-def volume(max_voxels: int, mask_device: str, mask_weights: str, **values: Any) -> None:
+@_reading_options
+def volume(**values: Any) -> None:
     """Read one scan and mask its lungs."""
-    weights = None if mask_weights == "download" else Path(mask_weights)
-    machine = scan_jobs.MaskMachine(mask_device, weights)
-    scan_jobs.volume(_scan_job("volume", values), max_voxels, machine)
+    scan_jobs.volume(_scan_job("volume", values), _reader(values))
 
 
 @_job("atlas", "volume", "out", "picture")

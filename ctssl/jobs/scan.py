@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ctssl import settings as stage_settings
-from ctssl.config.prepare import PATCH_VOXELS, Graph, Registration, Volume
+from ctssl.config.prepare import Registration
 from ctssl.config.prepare import Store as StoreSettings
 from ctssl.errors import ScanError
 from ctssl.jobs import supervise
 from ctssl.jobs.status import Status
 from ctssl.log import say, tell
+from ctssl.prepare.machine import Machine
 
 VOLUME, MASK, LANDMARKS, EDGES = "volume.nii", "mask.nii.gz", "landmarks.csv", "edges.csv"
 
@@ -78,17 +79,9 @@ class ScanJob:
         return status
 
 
-@dataclass(frozen=True)
-class MaskMachine:
-    """Where lungmask computes, and the file of its weights (None: its own download)."""
-
-    device: str
-    weights: Path | None
-
-
-def volume(job: ScanJob, max_voxels: int, machine: MaskMachine) -> None:
+def volume(job: ScanJob, machine: Machine) -> None:
     """Write the scan and its lung mask on the atlas's axes and spacing, cut to the lungs' box."""
-    job.run(lambda settings: _volume(job, settings, max_voxels, machine))
+    job.run(lambda settings: _volume(job, settings, machine))
 
 
 def register(job: ScanJob, volume: Path, picture: Path) -> None:
@@ -105,36 +98,20 @@ def store(job: ScanJob, volume: Path, registration: Path) -> None:
     job.run(lambda settings: _store(job, settings, volume, registration), before=registration)
 
 
-def _volume(job: ScanJob, settings: dict[str, Any], max_voxels: int, machine: MaskMachine) -> dict[str, Any]:
-    import numpy as np
-
-    from ctssl.prepare import mask as masks
+def _volume(job: ScanJob, settings: dict[str, Any], machine: Machine) -> dict[str, Any]:
     from ctssl.prepare.atlas import read_atlas
+    from ctssl.prepare.chest import Frame, read_chest
     from ctssl.prepare.images import write_array
-    from ctssl.prepare.volume import check_hu, frame_of, image_on_grid, read_image
 
     if settings["exclude"]:
         raise ScanError(f"the manifest excludes it: {settings['exclude_reason'] or 'no reason given'}")
-    chosen, method = Volume(**settings["volume"]), settings["mask"]
     atlas = read_atlas(job.atlas)
-    image = read_image(Path(settings["image"]), max_voxels)
-    grid = frame_of(image, atlas.spacing_mm, atlas.axes)
-    hu = image_on_grid(image, grid, outside=chosen.hu_min)
-    check_hu(hu)
-    hu = np.clip(np.rint(hu), chosen.hu_min, chosen.hu_max).astype(np.int16)
-    say(f"{job.scan}: {image.GetSize()} voxels of {image.GetSpacing()} mm, now {grid.shape[::-1]}")
-    if settings["mask_image"]:
-        mask = masks.given_mask(Path(settings["mask_image"]), grid, max_voxels)
-    elif method["method"] == "threshold":
-        mask = masks.threshold_mask(hu, grid)
-    else:
-        mask = masks.lungmask_mask(image, grid, method["model"], machine.weights, machine.device)
-    litres = masks.check_mask(mask, grid.spacing_mm, method["min_lung_l"])
-    low, high = masks.lung_box(mask, margin=PATCH_VOXELS)
-    part = tuple(slice(lo, hi) for lo, hi in zip(low, high, strict=True))
-    write_array(job.out / VOLUME, hu[part], grid.crop(low, high))
-    write_array(job.out / MASK, mask[part], grid.crop(low, high))
-    return {**litres, "native_spacing_mm": [round(s, 4) for s in image.GetSpacing()]}
+    frame = Frame(atlas.axes, atlas.spacing_mm, margin_voxels=atlas.patch_voxels)
+    chest = read_chest(settings, frame, machine)
+    say(f"{job.scan}: {chest.grid.shape[::-1]} voxels of {atlas.spacing_mm} mm hold the lungs")
+    write_array(job.out / VOLUME, chest.hu, chest.grid)
+    write_array(job.out / MASK, chest.mask, chest.grid)
+    return chest.numbers
 
 
 def _register(job: ScanJob, settings: dict[str, Any], volume: Path, picture: Path) -> dict[str, Any]:
@@ -148,21 +125,15 @@ def _register(job: ScanJob, settings: dict[str, Any], volume: Path, picture: Pat
     from ctssl.prepare.landmarks import valid_landmarks
     from ctssl.prepare.picture import draw_scan
 
-    chosen, graph = Registration(**settings["registration"]), Graph(**settings["graph"])
+    chosen = Registration(**settings["registration"])
     inside = StoreSettings(**settings["store"]).min_inside_fraction
     atlas = read_atlas(job.atlas)
     scan = reg.Lungs(*read_array(volume / MASK))
     aligned = reg.register(
         scan, reg.Lungs(*read_array(job.atlas / ATLAS_MASK)), atlas.landmarks_mm, chosen, job.out
     )
-    valid = valid_landmarks(aligned.landmarks_mm, scan.grid, inside)
-    edges = scan_edges(
-        aligned.landmarks_mm,
-        valid,
-        graph.rho_mm,
-        atlas_mm=atlas.landmarks_mm if graph.scale_normalised else None,
-        neighbours=atlas.neighbours if graph.scale_normalised else None,
-    )
+    valid = valid_landmarks(aligned.landmarks_mm, scan.grid, inside, edge=atlas.patch_voxels)
+    edges = scan_edges(aligned.landmarks_mm, valid, atlas, **settings["graph"])
     table = pd.DataFrame(aligned.landmarks_mm, columns=["x_mm", "y_mm", "z_mm"])
     table.assign(valid=valid.astype(int)).to_csv(job.out / LANDMARKS, index_label="landmark")
     pd.DataFrame(edges, columns=["first", "second"]).to_csv(job.out / EDGES, index=False)
@@ -173,7 +144,8 @@ def _register(job: ScanJob, settings: dict[str, Any], volume: Path, picture: Pat
         f"minimum Jacobian {numbers['min_jacobian']:.2f}, {numbers['valid']} of {len(valid)} landmarks valid",
     )
     hu, grid = read_array(volume / VOLUME)
-    draw_scan(picture, hu, scan.mask, grid, (aligned.landmarks_mm, valid), lines)
+    near = atlas.patch_voxels / 2
+    draw_scan(picture, hu, scan.mask, grid, (aligned.landmarks_mm, valid), lines, near)
     reg.check_overlap(numbers, chosen.min_dice)
     if numbers["valid"] < 2:
         raise ScanError(
@@ -190,7 +162,7 @@ def _store(job: ScanJob, settings: dict[str, Any], volume: Path, registration: P
     from ctssl import __version__
     from ctssl.prepare.atlas import read_atlas
     from ctssl.prepare.images import read_array
-    from ctssl.prepare.landmarks import extract_patches
+    from ctssl.prepare.landmarks import extract_patches, lung_fraction
     from ctssl.prepare.quality import laa950_percent
     from ctssl.store.layout import AIR_HU, StoreArrays
     from ctssl.store.writer import write_store
@@ -200,11 +172,11 @@ def _store(job: ScanJob, settings: dict[str, Any], volume: Path, registration: P
     mask, _ = read_array(volume / MASK)
     table = pd.read_csv(registration / LANDMARKS)
     centres, valid = table[["x_mm", "y_mm", "z_mm"]].to_numpy(), table["valid"].to_numpy(bool)
-    patches = np.full((len(valid),) + (PATCH_VOXELS,) * 3, AIR_HU, np.int16)
-    patches[valid] = extract_patches(hu, grid, centres[valid], outside=AIR_HU)
+    edge = atlas.patch_voxels
+    patches = np.full((len(valid), edge, edge, edge), AIR_HU, np.int16)
+    patches[valid] = extract_patches(hu, grid, centres[valid], edge=edge, outside=AIR_HU)
     fraction = np.zeros(len(valid), np.float32)
-    lungs = (mask > 0).astype(np.float32)
-    fraction[valid] = extract_patches(lungs, grid, centres[valid], outside=0).mean((1, 2, 3))
+    fraction[valid] = lung_fraction(mask, grid, centres[valid], edge=edge)
     edges = pd.read_csv(registration / EDGES).to_numpy(np.int64)
     card = {
         "scan": job.scan,

@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,7 @@ from ctssl import settings as stage_settings
 from ctssl.config.prepare import Quality
 from ctssl.config.study import Pretraining, Run, Target
 from ctssl.errors import CohortError, ManifestError
+from ctssl.jobs import prepared
 from ctssl.jobs.status import Status
 from ctssl.jobs.summary import STAGES
 from ctssl.log import Progress, say, tell
@@ -24,6 +25,11 @@ QUALITY = (
     *("scan", "subject", "verdict", "reasons", "dice_right", "dice_left", "min_jacobian"),
     *("landmarks", "valid", "edges", "right_l", "left_l", "laa_950_percent", "cut_bottom", "cut_top"),
 )
+SCANS = ("scan", "subject", "store", "path")
+NOT_MEASURED: dict[str, Any] = {"cut_bottom": False, "cut_top": False} | dict.fromkeys(
+    ("dice_right", "dice_left", "min_jacobian"), float("nan")
+)
+"""What only a registration measures; of a prepared store it may be unknown, and NaN is below no limit."""
 
 
 @dataclass(frozen=True)
@@ -45,28 +51,27 @@ def cohort(text: str, out: CohortTables) -> None:
 
     settings = stage_settings.parse("cohort", text)
     limits = Quality(**settings["quality"])
-    manifest = read_manifest(Path(settings["manifest"]))
+    manifest = read_manifest(Path(settings["manifest"]), images=False)
     _unchanged(settings["scans"], stage_settings.digest(stage_settings.members(manifest)), manifest)
-    results = out.scans.parent
+    if settings.get("prepared"):
+        stores = prepared.stores_from(Path(settings["prepared"]), out.scans.parent)
+        outcomes = prepared.outcomes(Path(settings["prepared"]), manifest.rows)
+    else:
+        stores = Path("stores")
+        outcomes = _outcomes(out.scans.parent, manifest.scans)
     lost, table, used = [], [], []
-    progress = Progress("cohort", len(manifest.rows), "scans")
-    for row in manifest.rows:
-        progress.advance()
+    for row, status in zip(manifest.rows, outcomes, strict=True):
         who = {"scan": row.scan, "subject": row.subject}
-        status = Status.read(results / "stores" / row.scan)
         if not status.ok:
             lost.append(who | {"stage": status.stage, "reason": status.reason, "advice": status.advice})
             table.append(who | {"verdict": "exclude", "reasons": f"{status.stage}: {status.reason}"})
             continue
-        numbers: dict[str, Any] = {}
-        for folder in STAGES:
-            numbers |= Status.read(results / folder / row.scan).numbers
-        judged, reasons = verdict(numbers, limits)
-        table.append(who | numbers | {"verdict": judged, "reasons": "; ".join(reasons)})
-        used.append(who | {"store": numbers["digest"]})
+        judged, reasons = verdict(NOT_MEASURED | status.numbers, limits)
+        table.append(who | status.numbers | {"verdict": judged, "reasons": "; ".join(reasons)})
+        used.append(who | {"store": status.numbers["digest"], "path": stores / row.scan})
     _write(out.failures, FAILURES, lost)
     _write(out.quality, QUALITY, table)
-    _write(out.scans, ("scan", "subject", "store"), used)
+    _write(out.scans, SCANS, used)
     for one in lost:
         say(f"excluded: {one['scan']} at {one['stage']}: {one['reason']}. {one['advice']}")
 
@@ -105,8 +110,8 @@ def pretrain(
     from ctssl.train.loop import pretrain as train
 
     settings = stage_settings.parse("pretrain", text)
-    subjects = {row["scan"]: row["subject"] for row in _read(scans)}
-    chosen = [scan for scan in _freeze(weights.parents[2] / "scans.txt", list(subjects)) if scan in subjects]
+    rows = {row["scan"]: row for row in _read(scans)}
+    chosen = [rows[scan] for scan in _freeze(weights.parents[2] / "scans.txt", list(rows)) if scan in rows]
     chest = read_atlas(atlas)
     job = PretrainJob(
         run=Run(**settings["run"]),
@@ -117,8 +122,8 @@ def pretrain(
             checkpoint_steps=checkpoint_steps,
         ),
         atlas=chest,
-        stores=[open_store(scans.parent / "stores" / scan, atlas=chest.id) for scan in chosen],
-        subjects=[subjects[scan] for scan in chosen],
+        stores=[open_store(_path(scans, row), atlas=chest.id) for row in chosen],
+        subjects=[row["subject"] for row in chosen],
         seed=seed,
         out=weights.parent,
     )
@@ -158,7 +163,7 @@ def splits(text: str, scans: Path, out: Path) -> None:
     from ctssl.evaluate.splits import write_splits
 
     settings = stage_settings.parse("splits", text)
-    manifest = read_manifest(Path(settings["manifest"]))
+    manifest = read_manifest(Path(settings["manifest"]), images=False)
     strata = None
     if settings["stratify"]:
         labels = manifest.column(settings["stratify"])
@@ -177,7 +182,7 @@ def probe(text: str, features: Path, splits: Path, out: Path) -> None:
     from ctssl.evaluate.splits import read_splits
 
     settings = stage_settings.parse("probe", text)
-    target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]))
+    target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]), images=False)
     column = manifest.column(target.column)
     _unchanged(settings["labels"], stage_settings.label_digest(column), manifest)
     folds = read_splits(splits)
@@ -210,11 +215,25 @@ def figures(text: str, features: Sequence[Path], out: Path) -> None:
     from ctssl.evaluate.labels import read_labels
 
     settings = stage_settings.parse("figures", text)
-    target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]))
+    target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]), images=False)
     labels = read_labels(manifest.column(target.column), target.model_copy(update={"log": False}))
     tables = {path.stem: path for path in features}
     panels = [(title, pd.read_parquet(tables[row])) for title, row in settings["panels"]]
     feature_maps(panels, labels, target.name, out)
+
+
+def _outcomes(results: Path, scans: Sequence[str]) -> list[Status]:
+    """The last status of each scan, in order, with the numbers of all stages."""
+    found = []
+    with Progress("cohort", len(scans), "scans") as progress:
+        for scan in scans:
+            status = Status.read(results / "stores" / scan)
+            if status.ok:
+                each = [Status.read(results / stage / scan).numbers for stage in STAGES]
+                status = replace(status, numbers={k: v for numbers in each for k, v in numbers.items()})
+            found.append(status)
+            progress.advance()
+    return found
 
 
 def _freeze(path: Path, scans: Sequence[str]) -> list[str]:
@@ -246,9 +265,14 @@ def _stores(scans: Path, atlas: str | None = None) -> tuple[list["Store"], list[
     stores = []
     with Progress("opening stores", len(rows), "stores") as progress:
         for row in rows:
-            stores.append(open_store(scans.parent / "stores" / row["scan"], atlas=atlas))
+            stores.append(open_store(_path(scans, row), atlas=atlas))
             progress.advance()
     return stores, [row["subject"] for row in rows]
+
+
+def _path(scans: Path, row: dict[str, str]) -> Path:
+    """Where the store of a row lies; relative paths start at the table."""
+    return (scans.parent / row["path"]).resolve()
 
 
 def _some_rows(scans: Path) -> list[dict[str, str]]:

@@ -16,15 +16,25 @@ STAGES = ("volumes", "registration", "stores")
 
 
 def exclusions(results: Path) -> tuple[list[Status], int]:
-    """Statuses of the excluded scans, and how many scans were prepared altogether."""
+    """Statuses of the excluded scans, and how many scans there are altogether."""
+    if made_elsewhere(results):
+        lost = [
+            Status(row["scan"], False, row["stage"], row["reason"], row["advice"])
+            for row in _rows(results / "failures.csv")
+        ]
+        return lost, len(_rows(results / "quality" / "quality.csv"))
     folders = [path.parent for path in sorted((results / "stores").glob(f"*/{FILE}"))]
     table = results / "quality" / "quality.csv"
     if table.exists():  # scans whose row was removed from the manifest are no longer in it
-        with table.open(newline="") as file:
-            members = {row["scan"] for row in csv.DictReader(file)}
+        members = {row["scan"] for row in _rows(table)}
         folders = [folder for folder in folders if folder.name in members]
     statuses = [Status.read(folder) for folder in folders]
     return [status for status in statuses if not status.ok], len(statuses)
+
+
+def made_elsewhere(results: Path) -> bool:
+    """Whether the study takes its stores from a prepared folder: then the tables alone say what was lost."""
+    return (results / "failures.csv").exists() and not (results / "stores").exists()
 
 
 def say_exclusions(results: Path) -> None:
@@ -47,7 +57,9 @@ def describe(results: Path) -> tuple[str, bool]:
     for status in lost:
         lines.append(f"{status.scan}: excluded at {status.stage}: {status.reason}")
         lines += [f"  What to do: {status.advice}"] if status.advice else []
-    if lost:
+    if lost and made_elsewhere(results):
+        lines.append("After mending: the same snakemake command.")
+    elif lost:
         again = shlex.join(["ctssl", "retry", "--results", str(results)])
         lines.append(f"After mending: {again}, then the same snakemake command.")
     return "\n".join(lines), bool(lost)
@@ -57,8 +69,13 @@ def retry(results: Path, scans: Sequence[str]) -> list[str]:
     """Ids of the scans whose exclusion was cleared; all excluded ones when `scans` is empty.
 
     Raises:
-        CohortError: a named scan is not excluded.
+        CohortError: a named scan is not excluded, or the stores were made elsewhere.
     """
+    if made_elsewhere(results):
+        raise CohortError(
+            f"the stores of {results} were made elsewhere: there is nothing to clear here",
+            "put whole stores into place and run the same snakemake command: it notices them",
+        )
     lost = {status.scan for status in exclusions(results)[0]}
     strange = sorted(set(scans) - lost)
     if strange:
@@ -93,8 +110,21 @@ def products(results: Path) -> str:
         "figure": results / "figures" / "umap.png",
         "features": results / "features",
         "pictures": results / "quality",
-        "stores": results / "stores",
+        "stores": _stores(results),
         "excluded": results / "failures.csv",
     }
     lines = [f"{name:9} {path}" for name, path in places.items() if path.exists()]
     return "\n".join([*lines, "", table.read_text()] if table.exists() else lines)
+
+
+def _stores(results: Path) -> Path:
+    """The folder of the stores: here, or where the table of scans says."""
+    if made_elsewhere(results):
+        for row in _rows(results / "scans.csv"):
+            return (results / row["path"]).resolve().parent
+    return results / "stores"
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -39,7 +39,7 @@ class Embedder(nn.Module):
 
     @torch.no_grad()
     def trunk(self, windowed: Tensor) -> Tensor:
-        """(M, F): C(x) in the encoder's current mode, without gradient; windowed (M, 1, 32, 32, 32).
+        """(M, F): C(x) in the encoder's current mode, without gradient; windowed (M, 1, E, E, E).
 
         A graph's node feature is C(x), before the head and without coordinates, as released. (Eq. 6
         takes the head's output.)
@@ -170,7 +170,7 @@ class ContextAware(nn.Module):
         return info_nce(query, keys, self._pair(phase)[2].keys(ring), self.options.temperature)
 
     def _view(self, patches: Tensor, rng: np.random.Generator, *, shared: bool = False) -> Tensor:
-        """(M, 1, 32, 32, 32) windowed patches, augmented each for itself, or all of them alike."""
+        """(M, 1, E, E, E) windowed patches, augmented each for itself, or all of them alike."""
         o = self.options
         hu = patches.float().clamp(o.hu_min, o.hu_max)
         count = len(hu)

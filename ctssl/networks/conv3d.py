@@ -5,6 +5,10 @@ from torch import Tensor, nn
 
 from ctssl.networks.batchnorm import GroupedBatchNorm
 
+_SAFE_EDGE = 4
+"""Maps of fewer voxels along an axis stay in float32. On the CPU the bfloat16 weight gradient of a stride-1
+convolution of a 2^3 map reads memory that nobody wrote (seen: torch 2.13, AVX-512 bf16, up to infinity)."""
+
 
 def dense_head(width: int, features: int, layers: int) -> nn.Sequential:
     """Dense layers with ReLU between them; all but the last keep the width.
@@ -43,20 +47,27 @@ class PatchEncoder(nn.Module):
         self.fc = dense_head(features + 3 * conditional, features, head_layers)
 
     def trunk(self, patches: Tensor) -> Tensor:
-        """(B, F): C(x) of patches (B, 1, 32, 32, 32) in [-1, 1], axes z, y, x."""
+        """(B, F): C(x) of patches (B, 1, E, E, E) in [-1, 1], axes z, y, x.
+
+        Made for E = 32, of which one voxel is left. Of more voxels the mean is taken; that is ours.
+        """
         elu = nn.functional.elu
-        x = elu(self.bn1(self.conv1(patches)))  # (B, 8, 32, 32, 32)
+        x = elu(self.bn1(self.conv1(patches)))  # (B, 8, 32, 32, 32), and so on for E = 32
         x = elu(self.bn2(self.conv2(x)))  # (B, 8, 16, 16, 16)
-        x = self.downsample3(self.downsample2(self.downsample1(x)))  # (B, 64, 2, 2, 2)
-        # float32 from here: on the CPU the bfloat16 weight gradient of a stride-1 convolution of a 2^3
-        # map reads memory that nobody wrote (seen: torch 2.13, AVX-512 bf16, values up to infinity).
-        with torch.autocast(x.device.type, enabled=False):
+        x = self.downsample2(self.downsample1(x))  # (B, 32, 4, 4, 4)
+        exact = torch.autocast(x.device.type, enabled=False)
+        if x.shape[-1] < _SAFE_EDGE:
+            with exact:
+                x = self.downsample3(x.float())
+        else:
+            x = self.downsample3(x)  # (B, 64, 2, 2, 2)
+        with exact:
             x = elu(self.bn3(self.conv3(x.float())))  # (B, F, 2, 2, 2)
             x = elu(self.bn4(self.conv4(x)))  # (B, F, 1, 1, 1)
-        return x.flatten(1)
+        return x.flatten(2).mean(2)
 
     def forward(self, patches: Tensor, coordinates: Tensor) -> Tensor:
-        """(B, F): the projection of patches (B, 1, 32, 32, 32) at coordinates (B, 3), x, y, z in [0, 1]."""
+        """(B, F): the projection of patches (B, 1, E, E, E) at coordinates (B, 3), x, y, z in [0, 1]."""
         return self.project(self.trunk(patches), coordinates)
 
     def project(self, features: Tensor, coordinates: Tensor) -> Tensor:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+RIGHT, LEFT = 1, 2
+"""Labels of the lungs in every mask."""
+
 _LETTERS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 

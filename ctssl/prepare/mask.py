@@ -7,10 +7,8 @@ import numpy as np
 from scipy import ndimage
 
 from ctssl.errors import ScanError, WeightsError
-from ctssl.prepare.grid import Grid
+from ctssl.prepare.grid import LEFT, RIGHT, Grid
 from ctssl.prepare.volume import image_on_grid, read_image
-
-RIGHT, LEFT = 1, 2
 
 _WORK_MM = 2.0  # masks by threshold are made on a grid about this fine
 _AIR_HU = -400

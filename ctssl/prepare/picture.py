@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ctssl.prepare.grid import Grid
-from ctssl.prepare.mask import LEFT, RIGHT
+from ctssl.prepare.grid import LEFT, RIGHT, Grid
 
 _WINDOW_HU = (-1150, 250)
 _HEIGHT = 360
@@ -23,6 +22,7 @@ def draw_scan(
     grid: Grid,
     landmarks: tuple[np.ndarray, np.ndarray],
     lines: tuple[str, str],
+    near_voxels: float,
 ) -> None:
     """Nothing; writes a PNG: coronal, axial, and sagittal through the right and the left lung.
 
@@ -31,9 +31,10 @@ def draw_scan(
         hu: (z, y, x).
         mask: (z, y, x).
         grid: of both, along L or R, P or A, S or I.
-        landmarks: (N, 3) x, y, z in LPS mm, and (N,) whether they are valid. Those within half a patch
-            pitch (16 voxels) of a plane are drawn on it: discs valid, rings not.
+        landmarks: (N, 3) x, y, z in LPS mm, and (N,) whether they are valid. Those `near_voxels`
+            of a plane are drawn on it: discs valid, rings not.
         lines: two lines of text above.
+        near_voxels: half a patch, so that each landmark is on the planes that its patch crosses.
     """
     from PIL import Image, ImageDraw
 
@@ -43,7 +44,10 @@ def draw_scan(
     for label, name in ((RIGHT, "right lung"), (LEFT, "left lung")):
         if (mask == label).any():
             planes.append((2, round(ndimage.center_of_mass(mask == label)[2]), f"sagittal, {name}"))
-    tiles = [_plane(hu, mask, grid, positions, valid, plane) for plane in planes]
+    tiles = []
+    for plane in planes:
+        near = np.abs(positions[:, plane[0]] - plane[1]) <= near_voxels
+        tiles.append(_plane(hu, mask, grid, (positions[near], valid[near]), plane))
     width = sum(t.width for t in tiles) + 6 * (len(tiles) - 1)
     sheet = Image.new("RGB", (width, _HEIGHT + _HEAD), (16, 16, 16))
     pen = ImageDraw.Draw(sheet)
@@ -73,8 +77,7 @@ def _plane(
     hu: np.ndarray,
     mask: np.ndarray,
     grid: Grid,
-    positions: np.ndarray,
-    valid: np.ndarray,
+    landmarks: tuple[np.ndarray, np.ndarray],
     plane: tuple[int, int, str],
 ) -> Any:
     from PIL import Image, ImageDraw
@@ -96,9 +99,7 @@ def _plane(
         big[part & ~ndimage.binary_erosion(part, iterations=2)] = colour
     tile = Image.fromarray(big)
     pen = ImageDraw.Draw(tile)
-    for position, good in zip(positions, valid, strict=True):
-        if abs(position[axis] - number) > 16:
-            continue
+    for position, good in zip(*landmarks, strict=True):
         spot = [position[rows], position[columns]]
         spot = [n - 1 - s if f else s for s, n, f in zip(spot, picture.shape, flips, strict=True)]
         y, x = (s * zoom for s in spot)

@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from ctssl.config.prepare import Registration as Settings
 from ctssl.errors import ScanError
-from ctssl.prepare.grid import Grid, covering_grid
-from ctssl.prepare.mask import LEFT, RIGHT, lung_box
+from ctssl.prepare.grid import LEFT, RIGHT, Grid, covering_grid
+from ctssl.prepare.mask import lung_box
 
 _PAD_MM = 40.0
 _CUT_CM2 = 3.0  # lung on the outermost slice of the field of view that shows it goes on beyond
@@ -82,9 +82,9 @@ def register(
         Path(_START).unlink()
         affine, warp, inverse = (Path(name).rename(better) for name, better in _FILES)
         to_scan = [str(warp), str(affine)]  # applied last to first
-        mapped = _map_points(ants, landmarks_mm, to_scan)
+        mapped = map_points(landmarks_mm, to_scan)
         numbers = {
-            **_dice(ants, scan, atlas, to_scan),
+            **overlap(scan, atlas, to_scan),
             "min_jacobian": _min_jacobian(ants, atlas, affine, warp, settings.spacing_mm),
             "cut_bottom": cut[0],
             "cut_top": cut[1],
@@ -194,15 +194,30 @@ def _ants_affine(ants: Any, scale: np.ndarray, shift: np.ndarray) -> Any:
     )
 
 
-def _map_points(ants: Any, points_mm: np.ndarray, transforms: list[str]) -> np.ndarray:
+def map_points(points_mm: np.ndarray, to_scan: list[str]) -> np.ndarray:
+    """(P, 3) points in the scan of atlas points (P, 3), x, y, z in LPS mm.
+
+    Args:
+        points_mm: in the atlas.
+        to_scan: files of transforms, the last is applied first.
+    """
+    import ants
     import pandas as pd
 
     table = pd.DataFrame(points_mm, columns=["x", "y", "z"])
-    return ants.apply_transforms_to_points(3, table, transforms)[["x", "y", "z"]].to_numpy()
+    return ants.apply_transforms_to_points(3, table, to_scan)[["x", "y", "z"]].to_numpy()
 
 
-def _dice(ants: Any, scan: Lungs, atlas: Lungs, to_scan: list[str]) -> dict[str, float]:
-    """Overlap of each lung on the atlas's own grid."""
+def overlap(scan: Lungs, atlas: Lungs, to_scan: list[str]) -> dict[str, float]:
+    """dice_right and dice_left: overlap of each lung on the atlas's own grid.
+
+    Args:
+        scan: brought to the atlas.
+        atlas: what it is compared with.
+        to_scan: files of transforms from atlas to scan, the last is applied first.
+    """
+    import ants
+
     warped = ants.apply_transforms(
         fixed=_ants_image(ants, atlas.mask.astype(np.float32), atlas.grid),
         moving=_ants_image(ants, scan.mask.astype(np.float32), scan.grid),

@@ -2,7 +2,8 @@
 
 STORE/status.json     whether the scan has a store
 STORE/store.zarr/     zarr v3 group
-    patches           (N, 32, 32, 32) int16, HU, axes landmark, z, y, x; air where not valid
+    patches           (N, S, S, S) int16, HU, axes landmark, z, y, x; air where not valid. S is the atlas's
+                      patch_voxels
     valid             (N,) bool
     landmarks_mm      (N, 3) float64, x, y, z in LPS mm of the scan: the patch centres
     lung_fraction     (N,) float32, share of lung voxels in the patch; 0 where not valid
@@ -12,12 +13,16 @@ STORE/store.json      the card, written last: digest of the values and where the
 
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 
 GROUP = "store.zarr"
 CARD = "store.json"
 AIR_HU = -1024
+
+GROUP_METADATA: dict[str, Any] = {"attributes": {}, "zarr_format": 3, "node_type": "group"}
+"""zarr.json of the group."""
 
 
 @dataclass(frozen=True)
@@ -47,3 +52,35 @@ class StoreArrays:
             state.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
             state.update(array.tobytes())
         return state.hexdigest()
+
+
+def array_metadata(name: str, values: np.ndarray) -> dict[str, Any]:
+    """The chunks and codecs of one array, as zarr v3 writes them.
+
+    Patches get one inner chunk each, all in one shard; other arrays are one chunk. Every chunk is
+    bitshuffle + lz4 + crc32c.
+    """
+    whole = [max(1, n) for n in values.shape]
+    codecs = _codecs(values.dtype)
+    if name == "patches":
+        inner = {"chunk_shape": [1, *whole[1:]], "codecs": codecs, "index_codecs": [_BYTES, _CRC]}
+        codecs = [{"name": "sharding_indexed", "configuration": {**inner, "index_location": "end"}}]
+    return {
+        "shape": list(values.shape),
+        "data_type": values.dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": whole}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": values.dtype.type(0).item(),
+        "codecs": codecs,
+        "attributes": {},
+    }
+
+
+_BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
+_CRC = {"name": "crc32c"}
+
+
+def _codecs(dtype: np.dtype) -> list[dict[str, Any]]:
+    blosc = {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "typesize": dtype.itemsize, "blocksize": 0}
+    plain = _BYTES if dtype.itemsize > 1 else {"name": "bytes"}
+    return [plain, {"name": "blosc", "configuration": blosc}, _CRC]

@@ -35,7 +35,7 @@ class Store:
     _patches: Any = field(repr=False)
 
     def patches(self, landmarks: np.ndarray | None = None) -> np.ndarray:
-        """(n, 32, 32, 32) int16 HU, axes landmark, z, y, x; all N landmarks when None."""
+        """(n, E, E, E) int16 HU, axes landmark, z, y, x; all N landmarks when None."""
         index = np.arange(len(self.valid)) if landmarks is None else np.asarray(landmarks)
         return read_patches([self], np.zeros(len(index), int), index)
 
@@ -50,6 +50,7 @@ def open_store(path: Path, *, atlas: str | None = None) -> Store:
     Raises:
         StoreError: no card, missing data, or another atlas.
     """
+    path = path.resolve()  # tensorstore refuses paths with ..
     try:
         card = json.loads((path / CARD).read_text())
         scan, made_with, _ = card["scan"], card["atlas"], card["digest"]
@@ -65,13 +66,16 @@ def open_store(path: Path, *, atlas: str | None = None) -> Store:
 
 
 def read_patches(stores: Sequence[Store], scans: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """(B, 32, 32, 32) int16 HU: patch landmarks[b] of stores[scans[b]], axes sample, z, y, x.
+    """(B, E, E, E) int16 HU: patch landmarks[b] of stores[scans[b]], axes sample, z, y, x.
 
-    All reads are under way together; the order of the result is the order asked for.
+    All reads are under way together; the order of the result is the order asked for. The stores are of
+    one atlas, which gives the edge E of a patch.
     """
     reads = [stores[s]._patches[int(j)].read() for s, j in zip(scans, landmarks, strict=True)]
     try:
-        return np.stack([r.result() for r in reads]) if reads else np.empty((0, 32, 32, 32), np.int16)
+        if not reads:
+            return np.empty((0, *stores[0]._patches.shape[1:]), np.int16)
+        return np.stack([r.result() for r in reads])
     except ValueError as error:
         raise StoreError(f"a patch cannot be read: {error}", _REMAKE) from error
 
@@ -90,7 +94,7 @@ def verify(path: Path) -> None:
         raise StoreError(f"the values in {path} are not those that were written", _REMAKE)
 
 
-_REMAKE = "delete this directory and run the workflow again: it makes the store anew"
+_REMAKE = "delete this directory and run the workflow again, or copy it again if it was made elsewhere"
 
 
 def _open(path: Path, name: str) -> Any:

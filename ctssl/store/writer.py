@@ -1,4 +1,4 @@
-"""Writing a store with zarr-python."""
+"""Writing a store with tensorstore: a machine that can read stores can make them."""
 
 import json
 from pathlib import Path
@@ -6,26 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from ctssl.store.layout import CARD, GROUP, StoreArrays
+from ctssl.store.layout import CARD, GROUP, GROUP_METADATA, StoreArrays, array_metadata
 
 
 def write_store(path: Path, arrays: StoreArrays, card: dict[str, Any]) -> dict[str, Any]:
     """The card as written, with the digest of the values.
 
-    Patches get one inner chunk each, all in one shard, bitshuffle + lz4 + crc32c; chunks that hold
-    only air are written too, so that a lost shard can never read as air.
+    Chunks that hold only the fill value are written too, so that a lost shard can never read as data.
 
     Args:
         path: the store's directory; must exist and hold no store.
         arrays: the values.
         card: provenance; `digest`, `landmarks` and `valid` are added.
     """
-    import zarr
-
     named = arrays.named()
-    group = zarr.create_group(path / GROUP, zarr_format=3)
+    group = path / GROUP
+    group.mkdir()
+    (group / "zarr.json").write_text(json.dumps(GROUP_METADATA, indent=2))
     for name, values in named.items():
-        _write_array(group, name, values)
+        _write_array(group / name, array_metadata(name, values), values)
     card = {
         **card,
         "landmarks": len(named["valid"]),
@@ -36,18 +35,15 @@ def write_store(path: Path, arrays: StoreArrays, card: dict[str, Any]) -> dict[s
     return card
 
 
-def _write_array(group: Any, name: str, values: np.ndarray) -> None:
-    from zarr.codecs import BloscCodec, Crc32cCodec
+def _write_array(path: Path, metadata: dict[str, Any], values: np.ndarray) -> None:
+    import tensorstore
 
-    patches = name == "patches"
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=(1, *values.shape[1:]) if patches else tuple(max(1, n) for n in values.shape),
-        shards=values.shape if patches else None,
-        compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()],
-        config={"write_empty_chunks": True},
-    )
+    spec = {
+        "driver": "zarr3",
+        "kvstore": {"driver": "file", "path": f"{path.resolve()}/"},  # it takes no path with ..
+        "metadata": metadata,
+        "store_data_equal_to_fill_value": True,
+    }
+    array = tensorstore.open(spec, create=True, delete_existing=False).result()
     if values.size:
-        array[...] = values
+        array.write(values).result()

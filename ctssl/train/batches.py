@@ -60,7 +60,7 @@ class Batch:
     """The values of a sample, patches of one scan together.
 
     Attributes:
-        patches: (M, 32, 32, 32) int16 HU, axes patch, z, y, x.
+        patches: (M, E, E, E) int16 HU, axes patch, z, y, x.
         landmarks: (M,) long.
         subjects: (B,) long, the subject of each scan.
         counts: (B,) long, patches of each scan; they sum to M.

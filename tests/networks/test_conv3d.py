@@ -55,22 +55,39 @@ def test_heads_of_the_paper_and_without_location():
     assert torch.equal(blind(x, torch.zeros(2, 3)), blind(x, torch.ones(2, 3)))
 
 
-def gradients(precision):
+@torch.no_grad()
+@pytest.mark.parametrize("edge", [16, 24, 48, 64])
+def test_patches_of_other_sizes_give_the_mean_over_what_is_left(released, edge):
+    volume = torch.rand(2, 1, edge, edge, edge, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    x = volume
+    for conv, norm in ((released.conv1, released.bn1), (released.conv2, released.bn2)):
+        x = nn.functional.elu(norm(conv(x)))
+    x = released.downsample3(released.downsample2(released.downsample1(x)))
+    for conv, norm in ((released.conv3, released.bn3), (released.conv4, released.bn4)):
+        x = nn.functional.elu(norm(conv(x)))
+    assert x.shape[2:] == (-(-edge // 32),) * 3
+    np.testing.assert_allclose(
+        released.trunk(volume).numpy(), x.numpy().mean((2, 3, 4)), rtol=1e-5, atol=1e-6
+    )
+
+
+def gradients(precision, edge=32):
     torch.manual_seed(0)
     encoder = PatchEncoder(128, 2, conditional=True, groups=2).to(memory_format=torch.channels_last_3d)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        out = encoder(torch.randn(8, 1, 32, 32, 32), torch.rand(8, 3))
+        out = encoder(torch.randn(8, 1, edge, edge, edge), torch.rand(8, 3))
     (out.float() * torch.randn(8, 128)).sum().backward()
     return {name: p.grad for name, p in encoder.named_parameters() if name.endswith("weight")}
 
 
-def test_bf16_gradients_are_those_of_fp32_and_repeat_bit_for_bit():
+@pytest.mark.parametrize("edge", [16, 24, 32])
+def test_bf16_gradients_are_those_of_fp32_and_repeat_bit_for_bit(edge):
     """oneDNN's bfloat16 weight gradient on 2^3 maps holds what lay in memory: such layers are float32."""
-    exact, low = gradients("fp32"), gradients("bf16")
+    exact, low = gradients("fp32", edge), gradients("bf16", edge)
     for name, gradient in exact.items():
         cosine = torch.cosine_similarity(gradient.flatten(), low[name].flatten(), dim=0)
         assert cosine > 0.9, name
     for size in (10_000, 200_000, 400_000):
         torch.full((size,), 1e30)  # what a later allocation may find
-        again = gradients("bf16")
+        again = gradients("bf16", edge)
         assert all(torch.equal(again[name], low[name]) for name in low)

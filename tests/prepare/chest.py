@@ -1,12 +1,17 @@
 """Phantoms and axes that several tests share."""
 
+from dataclasses import replace
 from functools import cache
 from itertools import permutations, product
 
 import numpy as np
 
+from ctssl.cohorts.phantom.chest import Chest, build_chest
 from ctssl.cohorts.phantom.deform import Deformation
-from ctssl.cohorts.phantom.scan import Scanner, SyntheticScan, make_scan
+from ctssl.cohorts.phantom.disease import Disease
+from ctssl.cohorts.phantom.scan import SyntheticScan, make_scan
+from ctssl.cohorts.phantom.scanner import Scanner
+from ctssl.cohorts.phantom.subject import Subject, draw_subject
 from ctssl.prepare.grid import Grid
 
 AXES = ["".join(c) for order in permutations(("LR", "PA", "SI")) for c in product(*order)]
@@ -16,19 +21,29 @@ LETTERS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S"
 
 
 @cache
-def scan(person: int = 1, grade: int = 0, spacing_mm: float = 5.0) -> SyntheticScan:
-    """One person's scan; person 0 is the canonical chest."""
-    known = deformation(person)
-    return make_scan(known, grade, Scanner(spacing_mm, spacing_mm), seed=person)
+def scan(
+    person: int = 1, grade: int = 0, spacing_mm: float = 5.0, hard: tuple[str, ...] = ()
+) -> SyntheticScan:
+    """One person's scan with centrilobular emphysema of this grade; person 0 is the canonical chest."""
+    return make_scan(subject(person, grade), Scanner(spacing_mm, spacing_mm, hard=hard), canonical())
+
+
+@cache
+def canonical() -> Chest:
+    return build_chest(3.0)
+
+
+def subject(person: int, grade: int = 0) -> Subject:
+    who = replace(draw_subject(5, person), disease=Disease(centrilobular=grade))
+    return who if person else replace(who, deformation=Deformation.identity())
 
 
 def deformation(person: int) -> Deformation:
-    return Deformation.draw(np.random.default_rng([5, person])) if person else Deformation.identity()
+    return subject(person).deformation
 
 
 def grid_of(made: SyntheticScan) -> Grid:
-    z, y, x = made.hu.shape
-    return Grid(tuple(float(v) for v in made.origin_mm), float(made.spacing_mm[0]), (x, y, z), "LPS")
+    return made.grid()
 
 
 def turned(array: np.ndarray, grid: Grid, axes: str) -> tuple[np.ndarray, Grid]:

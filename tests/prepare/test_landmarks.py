@@ -1,10 +1,18 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from prepare.chest import AXES, grid_of, scan, turned
 from scipy.ndimage import map_coordinates
 
 from ctssl.prepare.grid import Grid
-from ctssl.prepare.landmarks import extract_patches, valid_landmarks
+from ctssl.prepare.landmarks import (
+    extract_patches,
+    grid_landmarks,
+    lung_fraction,
+    main_labels,
+    valid_landmarks,
+)
 
 OFFSET = np.arange(32) - 15.5
 
@@ -22,7 +30,7 @@ def test_trap_4_points_are_x_y_z_and_arrays_z_y_x(axes):
     ramp = (grid.to_points(index) @ [1.0, 20.0, 0.05] - 300).astype(np.float32)
     middle = grid.to_points(np.array(grid.shape) / 2)
     centres = middle + np.array([[0.0, 0, 0], [4.1, -2.7, 3.3]])
-    for patch, centre in zip(extract_patches(ramp, grid, centres, outside=0), centres, strict=True):
+    for patch, centre in zip(extract_patches(ramp, grid, centres, edge=32, outside=0), centres, strict=True):
         expected = patch_points(centre, grid) @ [1.0, 20.0, 0.05] - 300
         np.testing.assert_allclose(patch, expected, atol=2e-3)
 
@@ -34,8 +42,8 @@ def test_trap_3_a_centre_finds_the_same_block_along_flipped_axes(axes):
     grid = grid_of(made)
     other, other_grid = turned(made.hu, grid, axes)
     centre = grid.to_points(np.array([[35.5, 30.5, 40.5]]))
-    ours = extract_patches(made.hu, grid, centre, outside=-1024)[0]
-    theirs = extract_patches(other, other_grid, centre, outside=-1024)[0]
+    ours = extract_patches(made.hu, grid, centre, edge=32, outside=-1024)[0]
+    theirs = extract_patches(other, other_grid, centre, edge=32, outside=-1024)[0]
     cube = Grid((0.0, 0.0, 0.0), 1.0, (32, 32, 32), "LPS")
     np.testing.assert_array_equal(theirs, turned(ours, cube, axes)[0])
 
@@ -43,7 +51,7 @@ def test_trap_3_a_centre_finds_the_same_block_along_flipped_axes(axes):
 def test_trap_3_the_centre_lies_between_the_middle_voxels():
     volume = np.random.default_rng(0).integers(-1000, 1000, (40, 41, 42)).astype(np.int16)
     grid = Grid((0.0, 0.0, 0.0), 1.0, (42, 41, 40), "LPS")
-    patch = extract_patches(volume, grid, np.array([[3 + 15.5, 5 + 15.5, 7 + 15.5]]), outside=0)[0]
+    patch = extract_patches(volume, grid, np.array([[3 + 15.5, 5 + 15.5, 7 + 15.5]]), edge=32, outside=0)[0]
     np.testing.assert_array_equal(patch, volume[7:39, 5:37, 3:35])
 
 
@@ -60,7 +68,7 @@ def test_patches_equal_scipy_for_any_centre(dtype):
             [[200.0, 20, 20], [-17.5, 20, 20]],
         ]
     )
-    got = extract_patches(volume, grid, grid.to_points(positions), outside=-1024)
+    got = extract_patches(volume, grid, grid.to_points(positions), edge=32, outside=-1024)
     padded = np.pad(volume.astype(float), 2, constant_values=-1024)  # beyond the edge lies air, not nothing
     for patch, position in zip(got, positions, strict=True):
         where = np.meshgrid(*[c + 2 + OFFSET for c in position], indexing="ij")
@@ -71,7 +79,7 @@ def test_patches_equal_scipy_for_any_centre(dtype):
 
 def test_far_outside_is_only_the_outside_value():
     grid = Grid((0.0, 0.0, 0.0), 1.0, (8, 8, 8), "LPS")
-    patch = extract_patches(np.zeros((8, 8, 8), np.int16), grid, np.array([[1e4, 0, 0]]), outside=-7)
+    patch = extract_patches(np.zeros((8, 8, 8), np.int16), grid, np.array([[1e4, 0, 0]]), edge=32, outside=-7)
     assert (patch == -7).all()
 
 
@@ -90,5 +98,65 @@ def test_valid_equals_counting_voxels(axes):
     centre = ((positions >= -0.5) & (positions <= np.array(grid.shape) - 0.5)).all(1)
     for share in (0.0, 0.3, 0.5, 0.9, 1.0):
         expected = centre & (np.array(fractions) >= share - 1e-9)
-        np.testing.assert_array_equal(valid_landmarks(grid.to_points(positions), grid, share), expected)
+        np.testing.assert_array_equal(
+            valid_landmarks(grid.to_points(positions), grid, share, edge=32), expected
+        )
     assert 0 < expected.sum() < centre.sum()
+
+
+@pytest.mark.parametrize("edge", [16, 48])
+def test_patches_of_any_edge_share_their_middle(edge):
+    """The middle of a larger patch is the smaller one, and beyond lie the voxels next to it."""
+    rng = np.random.default_rng(4)
+    volume = rng.uniform(-1000, 1000, (60, 64, 58)).astype(np.float32)
+    grid = Grid((3.0, 4.0, 5.0), 1.5, (58, 64, 60), "LPS")
+    centre = np.array([[29.25, 31.5, 28.75]])
+    patch = extract_patches(volume, grid, grid.to_points(centre), edge=edge, outside=0)[0]
+    assert patch.shape == (edge,) * 3
+    offset = np.arange(edge) - (edge - 1) / 2
+    where = np.meshgrid(*[c + offset for c in centre[0]], indexing="ij")
+    np.testing.assert_allclose(patch, map_coordinates(volume.astype(float), where, order=1), atol=2e-3)
+
+
+@pytest.mark.parametrize("edge", [16, 32])
+def test_landmarks_are_the_points_of_the_grid_whose_patch_holds_lung(edge):
+    """Of a lung that is a box, the share of lung in a patch is a product of three shares."""
+    lungs = np.zeros((70, 90, 80), np.uint8)
+    lungs[20:55, 10:70, 30:60] = 2
+    grid = Grid((-40.0, 10.0, -7.0), 2.0, (80, 90, 70), "LPS")
+    expected, shares_of, axes = [], [], []
+    for axis, (first, last, size) in enumerate([(30, 59, 80), (10, 69, 90), (20, 54, 70)]):
+        line = np.zeros(size)
+        line[first : last + 1] = 1
+        count = int(np.ceil(2.0 * (last - first) / 30)) + 1
+        centre = grid.origin_mm[axis] + (first + last) / 2 * 2.0
+        places = centre + 30 * (np.arange(count) - (count - 1) / 2)
+        index = (places - grid.origin_mm[axis]) / 2.0
+        offset = np.arange(edge) - (edge - 1) / 2
+        shares = [np.interp(i + offset, range(size), line, 0, 0).mean() for i in index]
+        axes.append(list(zip(places, shares, strict=True)))
+    for (x, a), (y, b), (z, c) in product(*axes):
+        if a * b * c > 0.12:
+            expected.append([x, y, z])
+            shares_of.append(a * b * c)
+    got = grid_landmarks(lungs, grid, edge=edge, pitch_mm=30.0, min_lung_fraction=0.12)
+    np.testing.assert_allclose(got, expected)
+    np.testing.assert_allclose(lung_fraction(lungs, grid, got, edge=edge), shares_of, rtol=1e-5)
+    assert 0 < len(got) < len(axes[0]) * len(axes[1]) * len(axes[2])
+
+
+def test_the_main_label_of_a_patch_is_its_most_frequent_one():
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, 3, (10, 12, 9)).repeat(6, 0).repeat(6, 1).repeat(6, 2).astype(np.uint8)
+    labels[:, :, :18] = 0
+    grid = Grid((0.0, 0.0, 0.0), 1.0, labels.shape[::-1], "LPS")
+    positions = rng.integers(-20, 70, (60, 3)) + 0.5
+    expected = []
+    for position in positions:
+        low = (position - 7.5).astype(int)
+        part = labels[tuple(slice(max(a, 0), max(a + 16, 0)) for a in low)]
+        counts = [(part == 1).sum(), (part == 2).sum()]
+        expected.append(0 if not any(counts) else 1 + int(counts[1] > counts[0]))
+    got = main_labels(labels, grid, grid.to_points(positions), edge=16)
+    np.testing.assert_array_equal(got, expected)
+    assert set(expected) == {0, 1, 2}

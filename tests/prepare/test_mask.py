@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from prepare.chest import deformation, dice, grid_of, scan, turned
 
-from ctssl.cohorts.phantom import anatomy
+from ctssl.cohorts.phantom import chest, lungs
 from ctssl.errors import ScanError
 from ctssl.prepare.grid import Grid
 from ctssl.prepare.images import write_array
@@ -20,7 +20,7 @@ def test_phantom_lungs_are_found_on_their_sides(person, grade):
 
 
 def test_a_fine_grid_is_masked_on_every_second_voxel():
-    made = scan(1, 0, 3.0)
+    made = scan(1, 0, 2.0)
     fine = Grid(grid_of(made).origin_mm, 1.0, grid_of(made).size, "LPS")  # a mouse of a chest
     mask = threshold_mask(made.hu, fine)
     assert mask.shape == made.hu.shape
@@ -29,13 +29,17 @@ def test_a_fine_grid_is_masked_on_every_second_voxel():
 
 @pytest.mark.parametrize("person", [0, 1])
 def test_windpipe_and_bronchi_are_not_lung(person):
-    made = scan(person, 0, 4.0)
+    made = scan(person, 0, 2.0)
     grid = grid_of(made)
-    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1).reshape(-1, 3)
-    points = grid.to_points(index.astype(float))
-    airways = anatomy.airways(deformation(person).inverse(points)).reshape(grid.shape)
-    assert airways.sum() > 300
-    assert (threshold_mask(made.hu, grid)[airways] > 0).mean() < 0.2
+    airway = chest.grow()["airway"]
+    middles = (airway.starts_mm + airway.ends_mm)[airway.radii_mm > 4] / 2
+    middles = middles[lungs.lung_margin(*middles.T) < -2]  # the main bronchi, on their way to the lungs
+    trachea = np.stack([np.zeros(30), np.full(30, 15.0), np.linspace(60, 120, 30)], 1)
+    points = deformation(person)(np.concatenate([middles, trachea]))
+    voxels = np.rint(grid.to_array(points)).astype(int)
+    assert len(middles) > 5
+    assert (made.hu[tuple(voxels.T)] < -700).mean() > 0.8
+    assert (threshold_mask(made.hu, grid)[tuple(voxels.T)] > 0).mean() < 0.2
 
 
 @pytest.mark.parametrize("axes", ["RPS", "RAS", "LAI", "RPI"])

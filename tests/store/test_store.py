@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +79,58 @@ def test_an_all_air_patch_is_stored_and_not_implied(path):
     [shard] = data_files(path, "patches")
     lines = np.frombuffer(shard.read_bytes()[-(5 * 16 + 4) : -4], "<u8").reshape(5, 2)  # offset, length
     assert (lines[:, 1] < 2**40).all()  # a missing chunk has all bits set
+
+
+def test_arrays_of_nothing_but_the_fill_value_are_stored_and_not_implied(tmp_path):
+    zeros = StoreArrays(
+        np.zeros((2, 32, 32, 32), np.int16),
+        np.zeros(2, bool),
+        np.zeros((2, 3)),
+        np.zeros(2, np.float32),
+        np.zeros((1, 2), np.int64),
+    )
+    write_store(tmp_path, zeros, CARD)
+    for name in zeros.named():
+        assert len(data_files(tmp_path, name)) == 1, name
+    [shard] = data_files(tmp_path, "patches")
+    assert shard.stat().st_size > 2 * (16 + 16), "both chunks are there, not their index alone"
+    verify(tmp_path)
+
+
+def zarr_codecs(array) -> list[dict]:
+    """Codecs of a zarr array, those of the inner chunk where there are shards."""
+    codecs = [codec.to_dict() for codec in array.metadata.codecs]
+    return codecs[0]["configuration"]["codecs"] if codecs[0]["name"] == "sharding_indexed" else codecs
+
+
+def test_codecs_and_chunks_are_those_that_the_documentation_names(path):
+    group = zarr.open_group(path / "store.zarr", mode="r")
+    assert sorted(group.array_keys()) == sorted(arrays().named())
+    for name, values in arrays().named().items():
+        array = group[name]
+        assert array.dtype == values.dtype
+        assert array.fill_value == 0
+        plain, blosc, crc = zarr_codecs(array)
+        assert (plain["name"], crc["name"]) == ("bytes", "crc32c")
+        chosen = {key: blosc["configuration"][key] for key in ("cname", "shuffle", "typesize")}
+        assert chosen == {"cname": "lz4", "shuffle": "bitshuffle", "typesize": values.dtype.itemsize}
+        assert array.chunks == ((1, 32, 32, 32) if name == "patches" else values.shape)
+
+
+def test_a_store_is_not_written_over(path):
+    before = (path / "store.json").read_bytes()
+    with pytest.raises(FileExistsError):
+        write_store(path, arrays(1), CARD)
+    assert (path / "store.json").read_bytes() == before
+    verify(path)
+
+
+def test_a_folder_that_is_named_by_a_way_around_can_be_written(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_store(Path("../there"), arrays(), CARD)
+    verify(tmp_path / "there")
 
 
 def data_files(path, name):

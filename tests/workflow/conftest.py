@@ -4,7 +4,7 @@ import pytest
 from workflow.study import Study
 
 from ctssl.cohorts.phantom.cohort import CohortPlan, write_cohort
-from ctssl.cohorts.phantom.scan import Scanner
+from ctssl.cohorts.phantom.scanner import Scanner
 
 CONFIG = """
 manifest: scans.csv

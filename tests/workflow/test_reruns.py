@@ -5,8 +5,11 @@ import os
 import pytest
 from workflow.study import Study
 
-from ctssl.cohorts.phantom.cohort import CohortPlan, draw_subject, write_nifti
-from ctssl.cohorts.phantom.scan import Scanner, make_scan
+from ctssl.cohorts.phantom.chest import build_chest
+from ctssl.cohorts.phantom.cohort import write_nifti
+from ctssl.cohorts.phantom.scan import make_scan
+from ctssl.cohorts.phantom.scanner import Scanner
+from ctssl.cohorts.phantom.subject import draw_subject
 
 pytestmark = pytest.mark.xdist_group("workflow")
 
@@ -16,17 +19,16 @@ PER_SCAN = ("volume", "register", "store")
 
 def add_scan(study: Study) -> None:
     """A fifth scan, of a new subject."""
-    row = draw_subject(CohortPlan(5, 3, Scanner()), 4)
-    scan = make_scan(row["deformation"], row["grade"], Scanner(spacing_mm=5.0, slice_mm=6.0), 1)
+    scan = make_scan(draw_subject(3, 4), Scanner(spacing_mm=5.0, slice_mm=6.0), build_chest(3.0))
     write_nifti(study.folder / "images" / "new.nii.gz", scan.hu, scan)
     rows = study.rows()
     study.write_rows([*rows, rows[0] | {"scan": "new", "subject": "new", "image": "images/new.nii.gz"}])
 
 
-def test_the_study_has_four_scans_of_eight_landmarks_and_all_products(finished):
+def test_the_study_has_four_scans_of_nine_landmarks_and_all_products(finished):
     table = (finished.results / "quality/quality.csv").read_text().splitlines()
     assert len(table) == 5
-    assert all(line.split(",")[table[0].split(",").index("landmarks")] == "8" for line in table[1:])
+    assert all(line.split(",")[table[0].split(",").index("landmarks")] == "9" for line in table[1:])
     assert (finished.results / "failures.csv").read_text() == "scan,subject,stage,reason,advice\n"
     for product in ("tables/probes.csv", "tables/probes.md", "figures/umap.png", "quality/phantom000.png"):
         assert (finished.results / product).stat().st_size > 0

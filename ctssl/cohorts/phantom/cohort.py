@@ -3,103 +3,130 @@
 import csv
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from ctssl.cohorts.phantom.deform import Deformation
-from ctssl.cohorts.phantom.scan import Scanner, SyntheticScan, make_scan
+from ctssl.cohorts.phantom.chest import build_chest, load_chest
+from ctssl.cohorts.phantom.scan import SyntheticScan, make_scan, true_points
+from ctssl.cohorts.phantom.scanner import Scanner, scanner_of
+from ctssl.cohorts.phantom.subject import Subject, burden, draw_subject, labels, visit
 from ctssl.log import Progress, tell
 
 CARD = "phantom.json"
-RECIPE = 2
+RECIPE = 3
 """Raise it when the same arguments make other images."""
+
+BRANCH_POINTS = 500
+"""How many points where vessels divide are written with each scan; the thickest vessels first."""
+
+_REVISIT_FROM = 8
 
 
 @dataclass(frozen=True)
 class CohortPlan:
-    """What to make: number of scans, seed, scanner. The last subject has two scans from 8 scans on."""
+    """What to make.
+
+    Attributes:
+        scans: how many. From 8 scans on, the last two are two visits of one subject.
+        seed: of everything that is drawn.
+        scanner: the grid; kernel, noise and table come from the sites.
+        sites: names in `scanner.SITES`, taken in turn.
+    """
 
     scans: int
     seed: int
     scanner: Scanner
+    sites: tuple[str, ...] = ("A",)
+
+    def subject(self, number: int) -> tuple[str, int, Subject]:
+        """Name of the subject of scan `number`, which visit it is, and who it is then."""
+        second = self.scans >= _REVISIT_FROM and number == self.scans - 1
+        person = number - 1 if second else number
+        who = draw_subject(self.seed, person)
+        return f"subject{person:03}", int(second), visit(who, 1) if second else who
+
+    def scanner_at(self, number: int) -> Scanner:
+        """The scanner of scan `number`."""
+        return scanner_of(self.sites[number % len(self.sites)], self.scanner)
+
+    def chest_mm(self) -> float:
+        """Voxels of the canonical chest: as fine as the scans, where that can be seen."""
+        return float(np.clip(min(self.scanner.spacing_mm, self.scanner.slice_mm), 1.0, 3.0))
 
 
 def write_cohort(folder: Path, plan: CohortPlan) -> None:
-    """Nothing; writes `images/*.nii.gz`, `truth/*.json`, `scans.csv` and a card into the folder.
+    """Nothing; writes `images/*.nii.gz`, `truth/{scan}/*`, `scans.csv` and a card into the folder.
 
     A folder that holds exactly this cohort already is left alone.
     """
     card = {"recipe": RECIPE, **asdict(plan)}
+    card = json.loads(json.dumps(card))
     if (folder / CARD).exists() and json.loads((folder / CARD).read_text()) == card:
         tell(f"phantom: {plan.scans} scans are already in {folder}")
         return
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # it must not vouch for what is half rewritten
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    (folder / "truth").mkdir(exist_ok=True)
-    with (
-        ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool,
-        Progress("phantom", plan.scans, "scans") as progress,
-    ):
+    for made in ("images", "truth"):  # of another cohort, perhaps a larger one
+        shutil.rmtree(folder / made, ignore_errors=True)
+        (folder / made).mkdir()
+    with shared_chest(plan.chest_mm()) as chest, workers() as pool:
         rows = []
-        for row in pool.map(partial(_write_one, folder, plan), range(plan.scans)):
-            rows.append(row)
-            progress.advance()
-    with (folder / "scans.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+        with Progress("phantom", plan.scans, "scans") as progress:
+            for row in pool.map(partial(_write_one, folder, plan, chest), range(plan.scans)):
+                rows.append(row)
+                progress.advance()
+    write_table(folder / "scans.csv", rows)
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
     tell(f"phantom: {plan.scans} scans are in {folder}")
 
 
-def draw_subject(plan: CohortPlan, number: int) -> dict[str, Any]:
-    """One row: ids, deformation, grade, labels of scan `number`."""
-    second_visit = plan.scans >= 8 and number == plan.scans - 1
-    subject = number - 1 if second_visit else number
-    rng = np.random.default_rng([plan.seed, subject])
-    deformation = Deformation.draw(rng)
-    grade = subject % 5
-    age = rng.uniform(45, 80)
-    fev1pp = np.clip(104 - 16 * grade + rng.normal(0, 5), 15, 130)
-    fev1_fvc = np.clip(0.80 - 0.10 * grade + rng.normal(0, 0.03), 0.2, 0.95)
+@contextmanager
+def shared_chest(spacing_mm: float) -> Iterator[Path]:
+    """A folder from which all processes read one canonical chest."""
+    with TemporaryDirectory(prefix="ctssl-chest-") as name:
+        build_chest(spacing_mm).save(Path(name))
+        yield Path(name)
+
+
+@contextmanager
+def workers() -> Iterator[ProcessPoolExecutor]:
+    """One process for each processor that we may use."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Nothing; writes rows as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def table_row(plan: CohortPlan, number: int, scan: SyntheticScan) -> dict[str, Any]:
+    """The line of scans.csv of one scan, without its image."""
+    name, visited, subject = plan.subject(number)
+    scanner = plan.scanner_at(number)
+    found = burden(scan.lesions, int(np.count_nonzero(scan.lobes)))
     return {
         "scan": f"phantom{number:03}",
-        "subject": f"subject{subject:03}",
-        "deformation": deformation,
-        "grade": grade,
-        "age": round(age, 1),
-        "sex": "MF"[int(rng.integers(2))],
-        "fev1pp": round(fev1pp, 1),
-        "fev1_fvc": round(fev1_fvc, 3),
-        "gold": _gold(fev1pp, fev1_fvc),
-        "seed": int(plan.seed * 100003 + number),
-    }
-
-
-def _write_one(folder: Path, plan: CohortPlan, number: int) -> dict[str, Any]:
-    row = draw_subject(plan, number)
-    deformation = row.pop("deformation")
-    scan = make_scan(deformation, row["grade"], plan.scanner, row["seed"])
-    name = f"images/{row['scan']}.nii.gz"
-    write_nifti(folder / name, scan.hu, scan)
-    burden = round(100 * float(scan.emphysema.sum() / np.count_nonzero(scan.lungs)), 2)
-    truth = {"deformation": deformation.to_json(), "grade": row["grade"], "burden_percent": burden}
-    (folder / "truth" / f"{row['scan']}.json").write_text(json.dumps(truth) + "\n")
-    labels = {name: row[name] for name in ("age", "sex", "fev1pp", "fev1_fvc", "gold")}
-    return {
-        "scan": row["scan"],
-        "subject": row["subject"],
-        "image": name,
-        **labels,
-        "emphysema_grade": row["grade"],
-        "severe": "yes" if row["grade"] >= 2 else "no",
-        "burden_percent": burden,
+        "subject": name,
+        "visit": visited,
+        "site": scanner.site,
+        "kernel": scanner.kernel,
+        "slice_mm": scanner.slice_mm,
+        **labels(subject, found),
     }
 
 
@@ -110,9 +137,30 @@ def write_nifti(path: Path, array: np.ndarray, scan: SyntheticScan) -> None:
     affine = np.diag([*scan.spacing_mm, 1.0])
     affine[:3, 3] = scan.origin_mm
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    nibabel.save(nibabel.Nifti1Image(array.transpose(2, 1, 0), affine), path)
+    image = nibabel.Nifti1Image(array.transpose(2, 1, 0), affine)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
 
 
-def _gold(fev1pp: float, fev1_fvc: float) -> int:
-    """GOLD stage 0 to 4 from lung function (0: ratio of at least 0.7)."""
-    return 0 if fev1_fvc >= 0.7 else int(1 + (fev1pp < 80) + (fev1pp < 50) + (fev1pp < 30))
+def _write_one(folder: Path, plan: CohortPlan, chest_folder: Path, number: int) -> dict[str, Any]:
+    chest = load_chest(chest_folder)
+    _, _, subject = plan.subject(number)
+    scanner = plan.scanner_at(number)
+    scan = make_scan(subject, scanner, chest)
+    row = table_row(plan, number, scan)
+    image = f"images/{row['scan']}.nii.gz"
+    write_nifti(folder / image, scan.hu, scan)
+    truth = folder / "truth" / row["scan"]
+    truth.mkdir(parents=True, exist_ok=True)
+    write_nifti(truth / "lobes.nii.gz", scan.lobes, scan)
+    write_nifti(truth / "lesions.nii.gz", scan.lesions, scan)
+    _write_points(truth / "branch_points.csv", subject, scanner, chest.branch_points_mm[:BRANCH_POINTS])
+    (truth / "deformation.json").write_text(json.dumps(subject.deformation.to_json()) + "\n")
+    first = {name: row[name] for name in ("scan", "subject")}
+    return first | {"image": image} | row
+
+
+def _write_points(path: Path, subject: Subject, scanner: Scanner, canonical_mm: np.ndarray) -> None:
+    both = np.concatenate([canonical_mm, true_points(subject, scanner, canonical_mm)], 1)
+    names = [f"{axis}_{where}_mm" for where in ("atlas", "scan") for axis in "xyz"]
+    np.savetxt(path, both, "%.4f", delimiter=",", header=",".join(names), comments="")

@@ -1,0 +1,85 @@
+"""How well and how fast phantoms are registered to the built-in atlas, where every point is known."""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctssl.config import read
+from ctssl.log import Progress
+
+
+def bench_register(scans: int, seed: int, spacing_mm: float) -> dict[str, Any]:
+    """Means over some phantoms, of the affine part and of the whole registration; worst Jacobian.
+
+    Masks are the true ones, so that this measures the registration alone. Errors are distances in mm between
+    where an atlas point is put and where it is, over the landmarks in the lungs and over branch points
+    of vessels. Settings are those of config.yaml.
+
+    Args:
+        scans: how many phantoms.
+        seed: of the cohort.
+        spacing_mm: of masks and atlas.
+    """
+    from ctssl.cohorts.phantom.scan import make_scan, true_points
+    from ctssl.cohorts.phantom.scanner import Scanner
+    from ctssl.cohorts.phantom.subject import draw_subject
+    from ctssl.prepare import registration
+    from ctssl.prepare.atlas import builtin_atlas
+
+    config = read()
+    settings, grid = config.registration, config.atlas
+    atlas, chest = builtin_atlas(
+        spacing_mm=spacing_mm,
+        patch_voxels=grid.patch_voxels,
+        pitch_mm=grid.pitch_mm,
+        min_lung_fraction=0.1,
+    )
+    fixed = registration.Lungs(chest.lungs(), chest.grid)
+    inside = fixed.mask[tuple(np.rint(chest.grid.to_array(atlas.landmarks_mm)).astype(int).T)] > 0
+    points = {"landmark": atlas.landmarks_mm[inside], "branch": chest.branch_points_mm[:500]}
+    both = np.concatenate(list(points.values()))
+    scanner = Scanner(spacing_mm, spacing_mm)
+    rows = []
+    with Progress("bench register", scans, "scans") as progress, tempfile.TemporaryDirectory() as name:
+        for number in range(scans):
+            subject = draw_subject(seed, number)
+            scan = make_scan(subject, scanner, chest)
+            moving = registration.Lungs(scan.lungs, scan.grid())
+            start = time.monotonic()
+            aligned = registration.register(moving, fixed, both, settings, Path(name))
+            seconds = time.monotonic() - start
+            truth = true_points(subject, scanner, both)
+            affine = [str(aligned.files["affine"])]
+            row = {"seconds": seconds, **aligned.numbers}
+            row |= {f"affine_{k}": v for k, v in registration.overlap(moving, fixed, affine).items()}
+            for prefix, mapped in (
+                ("", aligned.landmarks_mm),
+                ("affine_", registration.map_points(both, affine)),
+            ):
+                row |= _errors(prefix, mapped - truth, len(points["landmark"]))
+            rows.append(row)
+            progress.advance()
+    jacobian = min(row["min_jacobian"] for row in rows)
+    means = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in rows[0]}
+    cut = ("cut_bottom", "cut_top")
+    return {
+        **{key: value for key, value in means.items() if key not in cut},
+        "min_jacobian": jacobian,
+        "threads": settings.threads,
+        "scans": scans,
+        "spacing_mm": spacing_mm,
+        "registration_spacing_mm": settings.spacing_mm,
+        "landmarks": len(points["landmark"]),
+    }
+
+
+def _errors(prefix: str, misses: np.ndarray, landmarks: int) -> dict[str, float]:
+    distance = np.linalg.norm(misses, axis=1)
+    out = {}
+    for name, part in (("landmark", distance[:landmarks]), ("branch", distance[landmarks:])):
+        out[f"{prefix}{name}_error_mm_mean"] = float(part.mean())
+        out[f"{prefix}{name}_error_mm_p95"] = float(np.percentile(part, 95))
+    return out

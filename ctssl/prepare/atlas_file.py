@@ -1,0 +1,172 @@
+"""An atlas that comes as files: a lung mask and, maybe, its CT and its own list of landmarks.
+
+The published COPDGene atlas is one: axes L-A-S, 581 landmarks given as corners of cubes of 32 voxels.
+"""
+
+import csv
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctssl.config.prepare import Atlas as Settings
+from ctssl.errors import ConfigError, ScanError
+from ctssl.log import tell
+from ctssl.prepare.atlas import Anatomy
+from ctssl.prepare.grid import LEFT, RIGHT, Grid, axes_direction
+from ctssl.prepare.landmarks import lung_fraction
+from ctssl.prepare.volume import check_hu, frame_of, image_on_grid, read_image
+
+PUBLISHED_EDGE = 32
+"""Edge in voxels of the cubes whose corners the published list gives."""
+
+_APART_MM = 30.0  # of the centres of two lungs, from right to left, at least
+_AIR_HU = -1024
+
+
+def read_files(settings: Settings, max_voxels: int) -> tuple[Anatomy, dict[str, Any]]:
+    """The anatomy on the file's own axes and the atlas's spacing, and what `landmarked` is given of files.
+
+    The mask is looked up at the nearest voxel: where its spacing is the atlas's it stays as it is.
+    Landmarks keep number and order.
+
+    Raises:
+        ConfigError: names the key of the file that cannot be used.
+    """
+    assert settings.mask is not None, "the config sees to that"
+    image = _read("mask", settings.mask, max_voxels)
+    grid = frame_of(image, settings.spacing_mm, _axes_of(image, settings.mask))
+    lungs = _sides(image_on_grid(image, grid, outside=0, labels=True), grid, settings.mask)
+    hu = None
+    if settings.ct is not None:
+        values = image_on_grid(_read("ct", settings.ct, max_voxels), grid, outside=_AIR_HU)
+        hu = np.rint(values).astype(np.int16)
+        _check_ct(hu, lungs, settings.ct)
+    given: dict[str, Any] = {"files": {"mask": _sha256(settings.mask)}}
+    if settings.landmarks is not None:
+        points = read_points(settings.landmarks)
+        if settings.landmark_points == "corners":
+            points = centres_of_corners(points, image, settings.landmarks)
+        _check_landmarks(points, lungs, grid, settings)
+        given["landmarks_mm"] = points
+        given["files"]["landmarks"] = _sha256(settings.landmarks)
+    return Anatomy(grid, lungs, hu), given
+
+
+def read_points(path: Path) -> np.ndarray:
+    """(N, 3) x, y, z of a .npy array, or of a .csv table with the columns x, y, z, in the file's order.
+
+    Raises:
+        ConfigError: unreadable, or not N finite points.
+    """
+    try:
+        if path.suffix == ".npy":
+            points = np.load(path, allow_pickle=False).astype(float)
+        else:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                rows = [[float(row[name]) for name in "xyz"] for row in csv.DictReader(file)]
+            points = np.array(rows).reshape(-1, 3)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ConfigError(f"atlas.landmarks {path} cannot be read: {error!r}", _POINTS) from error
+    if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+        raise ConfigError(f"atlas.landmarks {path} holds {points.shape} values, not N points", _POINTS)
+    return points
+
+
+_POINTS = "give .npy with shape (N, 3), or .csv with the columns x, y, z"
+
+
+def centres_of_corners(corners: np.ndarray, image: Any, path: Path) -> np.ndarray:
+    """(N, 3) in LPS mm: middles of cubes of 32 voxels of the image, given by their lowest index x, y, z.
+
+    A corner is an index, so the cube reaches along the image's own axes. The middle is the same point
+    whatever axes an array has.
+
+    Raises:
+        ConfigError: corners that are not whole numbers.
+    """
+    if not np.array_equal(corners, np.rint(corners)):
+        raise ConfigError(
+            f"atlas.landmarks {path} are corners, but not whole numbers of voxels",
+            "points in mm go with landmark_points: centres",
+        )
+    middle = corners + (PUBLISHED_EDGE - 1) / 2
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    return middle * np.array(image.GetSpacing()) @ direction.T + np.array(image.GetOrigin())
+
+
+def _read(key: str, path: Path, max_voxels: int) -> Any:
+    if not path.exists():
+        raise ConfigError(
+            f"atlas.{key} is {path}, which does not exist", "relative paths start at the working directory"
+        )
+    try:
+        return read_image(path, max_voxels)
+    except ScanError as error:
+        raise ConfigError(f"atlas.{key} {path} cannot be used: {error.message}", error.advice) from error
+
+
+def _axes_of(image: Any, path: Path) -> str:
+    """The letters toward which the image's axes grow, e.g. LAS."""
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    axes = "".join("LPS"[d] if direction[d, d] > 0 else "RAI"[d] for d in range(3))
+    if not np.allclose(axes_direction(axes), direction, atol=1e-3):
+        raise ConfigError(
+            f"the axes of atlas.mask {path} do not run along the body from side to side, front to back and "
+            f"foot to head, in this order: its direction is {np.round(direction, 3).tolist()}",
+            "resample it onto such axes (LPS, LAS, RAS, ...), and its CT and landmarks with it",
+        )
+    return axes
+
+
+def _sides(labels: np.ndarray, grid: Grid, path: Path) -> np.ndarray:
+    """(z, y, x) uint8, 1 right and 2 left, of two values above 0: the right lung has the lower x."""
+    values = [value for value in np.unique(labels) if value != 0]
+    if len(values) != 2:
+        raise ConfigError(
+            f"beside 0, atlas.mask {path} holds {', '.join(f'{v:g}' for v in values[:8]) or 'no value'}",
+            "give 0 outside and one value for each lung, e.g. 1 right and 2 left",
+        )
+    middles = [float(grid.to_points(np.argwhere(labels == v).astype(float))[:, 0].mean()) for v in values]
+    (right_mm, right), (left_mm, left) = sorted(zip(middles, values, strict=True))
+    if left_mm - right_mm < _APART_MM:
+        raise ConfigError(
+            f"the two values of atlas.mask {path} have their middles {left_mm - right_mm:.0f} mm apart from "
+            "right to left, which is not where two lungs lie",
+            "give one value for each lung; is the orientation in the file's header right?",
+        )
+    tell(f"atlas mask: value {right:g} is the right lung, {left:g} the left, by their places")
+    return np.where(labels == right, RIGHT, np.where(labels == left, LEFT, 0)).astype(np.uint8)
+
+
+def _check_ct(hu: np.ndarray, lungs: np.ndarray, path: Path) -> None:
+    """Nothing, when the values are HU of a chest whose lungs lie where the mask says."""
+    try:
+        check_hu(hu)
+    except ScanError as error:
+        raise ConfigError(f"atlas.ct {path} cannot be used: {error.message}", error.advice) from error
+    typical = float(np.median(hu[lungs > 0]))
+    if not -1000 < typical < -500:
+        raise ConfigError(
+            f"atlas.ct {path} has a median of {typical:.0f} HU inside the mask, where lung has about -850",
+            "give the CT that the mask was drawn on, with the same place in space",
+        )
+
+
+def _check_landmarks(points_mm: np.ndarray, lungs: np.ndarray, grid: Grid, settings: Settings) -> None:
+    """Nothing, when the points lie where landmarks can lie."""
+    low, high = np.sort(grid.corners_mm(), 0)
+    outside = int((~((points_mm >= low) & (points_mm <= high)).all(1)).sum())
+    empty = float((lung_fraction(lungs, grid, points_mm, edge=settings.patch_voxels) == 0).mean())
+    if outside or empty > 0.5:
+        raise ConfigError(
+            f"of {len(points_mm)} points in atlas.landmarks {settings.landmarks}, {outside} lie outside the "
+            f"mask's image, and {100 * empty:.0f} % have no lung in their patch",
+            f"are they {settings.landmark_points}, in the order x, y, z? Corners count voxels of the mask; "
+            "centres are mm, x to the left, y to the back, z to the head",
+        )
+
+
+def _sha256(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,271 @@
+"""Atlases from files: the published one, whose numbers are known, and small ones with faults."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from prepare.chest import turned
+from prepare.ellipsoids import chest, write
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from ctssl.config import read
+from ctssl.errors import ConfigError
+from ctssl.prepare.atlas import read_atlas
+from ctssl.prepare.atlas_sources import build_atlas
+from ctssl.prepare.graph import scan_edges
+from ctssl.prepare.grid import Grid
+from ctssl.prepare.images import read_array
+from ctssl.prepare.landmarks import extract_patches
+from ctssl.prepare.machine import Machine
+
+ROOT = Path(__file__).parents[2]
+MASK, CORNERS = ROOT / "atlases/copdgene/lung_mask.nii.gz", ROOT / "atlases/copdgene/patch_loc.npy"
+HERE = Machine(max_voxels=10**8)
+FILE = {
+    "source": "file",
+    "spacing_mm": 5.0,
+    "patch_voxels": 16,
+    "pitch_mm": 60.0,
+    "min_lung_fraction": 0.1,
+    "mask": None,
+    "ct": None,
+    "landmarks": None,
+    "landmark_points": None,
+    "scans": (),
+}
+
+
+def build(folder: Path, **changes):
+    return build_atlas(folder, {"atlas": {**FILE, **changes}}, HERE)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The atlas of config/copdgene-atlas.yaml, at 4 mm instead of 1 to be quick."""
+    folder = tmp_path_factory.mktemp("copdgene")
+    settings = read(ROOT / "config/copdgene-atlas.yaml").atlas.model_dump()
+    settings |= {"mask": MASK, "landmarks": CORNERS, "spacing_mm": 4.0, "patch_voxels": 16}
+    return folder, build_atlas(folder, {"atlas": settings}, HERE)
+
+
+def test_the_published_files_are_the_released_ones():
+    for path in (MASK, CORNERS):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert digest in (path.parent / "README.md").read_text()
+
+
+def test_trap_5_the_published_landmarks_are_all_kept_in_their_order(published):
+    """Middles of the cubes, through ITK's own geometry of the file."""
+    image = sitk.ReadImage(str(MASK))
+    corners = np.load(CORNERS)
+    assert corners.shape == (581, 3)
+    centres = [image.TransformContinuousIndexToPhysicalPoint((c + 15.5).tolist()) for c in corners]
+    atlas = read_atlas(published[0])
+    np.testing.assert_allclose(atlas.landmarks_mm, centres, atol=1e-3)
+    assert atlas.lobes is None
+
+
+def test_the_published_atlas_keeps_its_axes_and_its_graph(published):
+    atlas = published[1]
+    assert atlas.axes == "LAS"
+    assert len(atlas.neighbours) == 1398
+    degree = np.bincount(atlas.neighbours.ravel(), minlength=581)
+    assert (degree.min(), degree.max()) == (1, 6)
+    joined = coo_matrix((np.ones(1398), atlas.neighbours.T), (581, 581))
+    assert connected_components(joined, directed=False)[0] == 1
+
+
+@pytest.mark.parametrize(("scale", "count"), [(0.75, 3902), (0.9, 1398), (1.0, 1398), (1.08, 0), (1.2, 0)])
+def test_trap_6_the_released_overlap_rule_loses_the_published_edges(published, scale, count):
+    """At size 1 as released; larger lungs lose every edge, much smaller ones gain diagonals."""
+    atlas = _with_edge_32_mm(published[1])
+    points, valid = scale * atlas.landmarks_mm, np.ones(581, bool)
+    plain = scan_edges(points, valid, atlas, edges="overlap", min_overlap=0.13)
+    expected = _overlap_by_hand(points, 32.0) > 0.13
+    np.testing.assert_array_equal(plain, np.argwhere(np.triu(expected, 1)))
+    assert len(plain) == count
+    normalised = scan_edges(points, valid, atlas, edges="overlap", min_overlap=0.13, scale_normalised=True)
+    np.testing.assert_array_equal(normalised, atlas.neighbours)
+
+
+def _with_edge_32_mm(atlas):
+    return replace(atlas, spacing_mm=1.0, patch_voxels=32)
+
+
+def _overlap_by_hand(points: np.ndarray, edge: float) -> np.ndarray:
+    apart = np.abs(points[:, None] - points[None])
+    return (np.maximum(edge - apart, 0) / edge).prod(2)
+
+
+def test_the_published_mask_is_read_with_its_sides(published):
+    mask, grid = read_array(published[0] / "mask.nii.gz")
+    image = sitk.ReadImage(str(MASK))
+    rng = np.random.default_rng(0)
+    voxels = np.concatenate(
+        [np.argwhere(mask == k)[rng.integers(0, (mask == k).sum(), 100)] for k in (0, 1, 2)]
+    )
+    for voxel, point in zip(voxels, grid.to_points(voxels.astype(float)), strict=True):
+        theirs = image[image.TransformPhysicalPointToIndex(point.tolist())]
+        assert {0: 0, 50: 1, 100: 2}[theirs] == mask[tuple(voxel)]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """hu, mask and grid of a small chest, and its files in LPS and in LAS."""
+    folder = tmp_path_factory.mktemp("files")
+    hu, mask, grid = chest()
+    write(folder / "mask.nii.gz", mask, grid)
+    write(folder / "ct.nii.gz", hu, grid)
+    las, las_grid = turned(mask, grid, "LAS")
+    write(folder / "las.nii.gz", las * 50, las_grid)
+    return folder, hu, mask, grid
+
+
+def test_a_file_on_the_atlas_grid_is_kept_voxel_for_voxel(small, tmp_path):
+    folder, hu, mask, grid = small
+    atlas = build(tmp_path, mask=folder / "mask.nii.gz", ct=folder / "ct.nii.gz")
+    for name, truth in (("mask", mask), ("ct", hu)):
+        array, where = read_array(tmp_path / f"{name}.nii.gz")
+        np.testing.assert_array_equal(array, truth)
+        np.testing.assert_allclose(where.to_points(np.zeros(3)), grid.to_points(np.zeros(3)), atol=1e-5)
+    assert len(atlas.landmarks_mm) > 20
+
+
+def test_axes_of_a_file_stay_and_its_landmarks_are_the_same_points(small, tmp_path):
+    ours = build(tmp_path / "lps", mask=small[0] / "mask.nii.gz")
+    theirs = build(tmp_path / "las", mask=small[0] / "las.nii.gz")
+    assert (ours.axes, theirs.axes) == ("LPS", "LAS")
+    np.testing.assert_allclose(theirs.landmarks_mm, ours.landmarks_mm, atol=1e-3)
+    assert ours.id != theirs.id
+
+
+def test_trap_3_a_corner_in_a_file_with_flipped_axes_is_the_corner_of_that_cube(small, tmp_path):
+    """The cube of 32 voxels above a corner has the same values as the patch around its landmark."""
+    las, grid = turned(small[2], small[3], "LAS")
+    corners = np.array([[4, 2, 6], [20, 5, 9], [21, 6, 11]])
+    np.save(tmp_path / "corners.npy", corners)
+    changes = {"landmarks": tmp_path / "corners.npy", "landmark_points": "corners", "min_lung_fraction": None}
+    atlas = build(tmp_path / "atlas", mask=small[0] / "las.nii.gz", **changes)
+    patches = extract_patches(las, grid, atlas.landmarks_mm, edge=32, outside=0)
+    for patch, (x, y, z) in zip(patches, corners, strict=True):
+        np.testing.assert_array_equal(patch, las[z : z + 32, y : y + 32, x : x + 32])
+
+
+def test_landmarks_as_csv_keep_number_and_order(small, tmp_path):
+    points = np.array([[70.5, 3.25, 4.0], [-70.0, 0.0, 9.0], [-60.0, 12.0, -40.0]])
+    lines = ["note,z,x,y", *(f"a,{z},{x},{y}" for x, y, z in points)]
+    (tmp_path / "points.csv").write_text("\n".join(lines))
+    atlas = build(
+        tmp_path / "atlas",
+        mask=small[0] / "mask.nii.gz",
+        landmarks=tmp_path / "points.csv",
+        landmark_points="centres",
+        min_lung_fraction=None,
+    )
+    np.testing.assert_array_equal(atlas.landmarks_mm, points)
+
+
+def test_the_id_follows_mask_and_landmarks(small, tmp_path):
+    folder, _, mask, grid = small
+    changed = mask.copy()
+    changed[tuple(np.argwhere(mask == 1)[5000])] = 0
+    write(tmp_path / "mask.nii.gz", changed, grid)
+    corners = np.array([[4, 2, 6], [20, 5, 9]])
+    ids = [
+        build(tmp_path / "a", mask=folder / "mask.nii.gz").id,
+        build(tmp_path / "b", mask=tmp_path / "mask.nii.gz").id,
+    ]
+    for number, list_ in enumerate((corners, corners[::-1], corners + np.array([0, 0, 1]))):
+        np.save(tmp_path / "list.npy", list_)
+        given = {"landmarks": tmp_path / "list.npy", "landmark_points": "corners", "min_lung_fraction": None}
+        ids.append(build(tmp_path / f"c{number}", mask=folder / "mask.nii.gz", **given).id)
+    assert len(set(ids)) == 5
+    assert build(tmp_path / "d", mask=folder / "mask.nii.gz").id == ids[0]
+
+
+def faulty(folder: Path, what: str) -> dict[str, object]:
+    """Settings whose named file has a fault."""
+    hu, mask, grid = chest(8.0)
+    if what == "absent":
+        return {"mask": folder / "none.nii.gz"}
+    if what == "cut short":
+        path = write(folder / "mask.nii.gz", mask, grid)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif what == "one value":
+        write(folder / "mask.nii.gz", (mask > 0).astype(np.uint8), grid)
+    elif what == "three values":
+        mask[mask > 0] += (np.arange((mask > 0).sum()) % 2).astype(np.uint8)
+        write(folder / "mask.nii.gz", mask, grid)
+    elif what == "not right and left":
+        halves = np.where(mask > 0, 1, 0).astype(np.uint8)
+        halves[len(halves) // 2 :] *= 2
+        write(folder / "mask.nii.gz", halves, grid)
+    elif what == "other order of axes":
+        write(folder / "mask.nii.gz", *turned(mask, grid, "SLP"))
+    else:
+        write(folder / "mask.nii.gz", mask, grid)
+    paths = {"mask": folder / "mask.nii.gz"}
+    if what == "ct elsewhere":
+        far = Grid((grid.origin_mm[0] + 60, *grid.origin_mm[1:]), grid.spacing_mm, grid.size, "LPS")
+        return paths | {"ct": write(folder / "ct.nii.gz", hu, far)}
+    if what == "ct no HU":
+        return paths | {"ct": write(folder / "ct.nii.gz", mask, grid)}
+    if what in POINTS:
+        np.save(folder / "points.npy", POINTS[what][1])
+        points = {"landmarks": folder / "points.npy", "landmark_points": POINTS[what][0]}
+        return paths | points | {"min_lung_fraction": None}
+    return paths
+
+
+POINTS = {
+    "z first": ("centres", np.array([[0.0, -140, 70], [0, 10, -70]])),
+    "corners as mm": ("centres", np.array([[40, 60, 190], [10, 160, 30]])),
+    "no lung": ("centres", np.array([[0.0, 110, 146], [5, 110, 146], [-70, 0, 0]])),
+    "mm as corners": ("corners", np.array([[-70.0, 0, 0], [70, 0, 0]])),
+    "fractions": ("corners", np.array([[2.5, 3, 4]])),
+    "two columns": ("corners", np.zeros((4, 2))),
+    "one landmark": ("centres", np.array([[70.0, 3, 4]])),
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("absent", "atlas.mask is .* does not exist"),
+        ("cut short", "atlas.mask .* cannot be used"),
+        ("one value", "holds 1"),
+        ("three values", "holds 1, 2, 3"),
+        ("not right and left", "which is not where two lungs lie"),
+        ("other order of axes", "do not run along the body"),
+        ("ct elsewhere", r"atlas.ct .* HU inside the mask"),
+        ("ct no HU", "atlas.ct .* do not look like Hounsfield"),
+        ("z first", "1 lie outside the mask's image"),
+        ("no lung", "67 % have no lung"),
+        ("corners as mm", "2 lie outside"),
+        ("mm as corners", "2 lie outside"),
+        ("fractions", "not whole numbers"),
+        ("two columns", r"\(4, 2\) values, not N points"),
+        ("one landmark", "has 1 landmarks"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path, what, said):
+    with pytest.raises(ConfigError, match=said) as fault:
+        build(tmp_path / "atlas", **faulty(tmp_path, what))
+    assert fault.value.advice
+
+
+def test_a_list_that_cannot_be_read_is_named(small, tmp_path):
+    for name, content in (("a.npy", b"no numpy"), ("a.csv", b"x,y\n1,2\n"), ("b.csv", b"x,y,z\n1,2,far\n")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ConfigError, match="cannot be read"):
+            build(
+                tmp_path / "atlas",
+                mask=small[0] / "mask.nii.gz",
+                landmarks=tmp_path / name,
+                landmark_points="centres",
+                min_lung_fraction=None,
+            )
