@@ -6,7 +6,7 @@ for the same input and settings: everything made by that stage and below it is t
 
 RECIPES: dict[str, int] = {
     "atlas": 2,
-    "volume": 1,
+    "volume": 2,
     "register": 1,
     "store": 1,
     "cohort": 2,

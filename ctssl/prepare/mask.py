@@ -12,6 +12,7 @@ from ctssl.prepare.volume import image_on_grid, read_image
 
 _WORK_MM = 2.0  # masks by threshold are made on a grid about this fine
 _AIR_HU = -400
+_SHELL_MM = 3.0  # what is thinner than about twice this is no body
 _TRACHEA_HU = -900
 _TRACHEA_CM2 = 8.0  # largest cross-section of a trachea that still counts as one
 
@@ -19,7 +20,7 @@ _TRACHEA_CM2 = 8.0  # largest cross-section of a trachea that still counts as on
 def threshold_mask(hu: np.ndarray, grid: Grid) -> np.ndarray:
     """(z, y, x) uint8 lungs by thresholds and shape, without weights.
 
-    Air that is not joined to the outside, less trachea, split into right and left, closed.
+    Air inside the body that is not joined to the outside, less trachea, split into right and left, closed.
 
     Args:
         hu: (z, y, x) on `grid`, whose axes must run along L or R, P or A, S or I in this order.
@@ -30,7 +31,7 @@ def threshold_mask(hu: np.ndarray, grid: Grid) -> np.ndarray:
     step = max(1, int(_WORK_MM / grid.spacing_mm))
     coarse = hu[::step, ::step, ::step].astype(np.float32)
     voxel_mm = grid.spacing_mm * step
-    air = _inner_air(coarse < _AIR_HU)
+    air = _inner_air(coarse < _AIR_HU) & _within_body(coarse >= _AIR_HU, voxel_mm)
     air &= ~_trachea(coarse, air, voxel_mm, from_top=grid.axes[2] == "S")
     lungs = _split(_large_parts(air, voxel_mm), voxel_mm)
     if grid.axes[0] == "R":
@@ -123,6 +124,24 @@ def _inner_air(air: np.ndarray) -> np.ndarray:
         border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
         inner[number] = plane & ~np.isin(labels, border)
     return inner
+
+
+def _within_body(tissue: np.ndarray, voxel_mm: float) -> np.ndarray:
+    """(z, y, x) bool: seen along rows and columns, the body lies on at least three of the four sides.
+
+    So the foam in a table is left out, which a thin shell parts from the air around it.
+    """
+    thick = ndimage.binary_opening(tissue, iterations=max(1, round(_SHELL_MM / voxel_mm)))
+    labels, _ = ndimage.label(thick)
+    size = np.bincount(labels.ravel())
+    size[0] = 0
+    body = (labels == size.argmax()) & thick
+    sides = np.zeros(tissue.shape, np.uint8)
+    for axis in (1, 2):
+        for view in (body, np.flip(body, axis)):
+            beyond = np.logical_or.accumulate(view, axis)
+            sides += beyond if view is body else np.flip(beyond, axis)
+    return sides >= 3
 
 
 def _trachea(hu: np.ndarray, air: np.ndarray, voxel_mm: float, *, from_top: bool) -> np.ndarray:

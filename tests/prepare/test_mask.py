@@ -42,6 +42,18 @@ def test_windpipe_and_bronchi_are_not_lung(person):
     assert (threshold_mask(made.hu, grid)[tuple(voxels.T)] > 0).mean() < 0.2
 
 
+@pytest.mark.parametrize("person", [3, 5])
+def test_the_foam_of_a_table_is_no_lung(person):
+    """Wide people's scans show the whole table: a closed shell around foam of the density of lung."""
+    made = scan(person, 0, 3.0)
+    mask = threshold_mask(made.hu, grid_of(made))
+    back = np.flatnonzero((made.lungs > 0).any((0, 2)))[-1]
+    foam = (made.hu[:, back + 8 :] > -950) & (made.hu[:, back + 8 :] < -700)
+    assert foam.sum() > 5000
+    assert not mask[:, back + 8 :].any()
+    assert min(dice(mask, made.lungs)) >= 0.96
+
+
 @pytest.mark.parametrize("axes", ["RPS", "RAS", "LAI", "RPI"])
 def test_sides_do_not_depend_on_the_axes(axes):
     made = scan(2, 4)

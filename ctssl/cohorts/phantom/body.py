@@ -81,11 +81,19 @@ def _great_vessels(canvas: Canvas) -> None:
         ([(50, -26, 128), (10, -34, 104), (-22, -20, 96)], 7.0),
         ([(5, 34, 165), (6, 34, 40), (10, 36, -40), (18, 22, -100)], 7.0),  # oesophagus
     )
-    canvas.blend(lambda x, y, z: lungs.heart(x, y, z) - 3, HU["heart"], ((-60, -95, -110), (105, 40, 20)))
+    box = ((-60, -95, -110), (105, 40, 45))
+    canvas.blend(lambda x, y, z: lungs.heart(x, y, z) - 3, HU["heart"], box)
+    canvas.blend(_atria, HU["heart"], box)
     for points, radius in vessels:
         for start, end in pairwise(points):
             canvas.blend(*tube(start, end, radius, HU["blood"]))
     canvas.blend(*tube((4, -8, 80), (0, -10, 165), 16, HU["muscle"]))  # thyroid and neck
+
+
+def _atria(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Margin of what joins the heart to the great vessels and borders the right lung."""
+    near = np.minimum(lungs.heart(x, y, z) + 34, lungs.mediastinum(x, y, z) - 3)
+    return np.minimum(np.minimum(near, y + 62), np.minimum(26 - y, 34 - z - 0.35 * np.abs(x)))
 
 
 def _bones(canvas: Canvas) -> None:
