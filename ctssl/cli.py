@@ -75,6 +75,16 @@ def phantom(
 
 
 @cli.command()
+@click.argument("real", type=click.Path(path_type=Path, exists=True))
+@click.argument("out", type=PATH)
+def compare(real: Path, out: Path) -> None:
+    """Draw phantoms beside REAL, a chest CT: planes.png and histogram.png in OUT."""
+    from ctssl.cohorts.phantom.pictures import compare as draw
+
+    draw(real, out)
+
+
+@cli.command()
 @click.argument("out", type=PATH)
 def samples(out: Path) -> None:
     """Fetch two real public chest CTs with scans.csv into OUT."""
@@ -160,20 +170,12 @@ def register(scans: int, seed: int, spacing_mm: float, out: Path | None) -> None
 @click.option("--spacing-mm", type=click.FloatRange(1, 8), default=2.0, show_default=True)
 @click.option("--slice-mm", type=click.FloatRange(0.75, 8), default=2.0, show_default=True)
 @click.option("--json", "out", type=PATH, help="Also write the JSON here.")
-@click.option("--real", type=PATH, help="A chest CT to draw beside phantoms; needs --pictures.")
-@click.option("--pictures", type=PATH, help="Folder for planes.png and histogram.png.")
-def bench_of_phantoms(
-    scans: int, spacing_mm: float, slice_mm: float, out: Path | None, real: Path | None, pictures: Path | None
-) -> None:
-    """Time phantoms and their stores; draw some beside a real scan."""
-    from ctssl.bench.phantom import bench_phantom, compare
+def bench_of_phantoms(scans: int, spacing_mm: float, slice_mm: float, out: Path | None) -> None:
+    """Time phantoms and their stores."""
+    from ctssl.bench.phantom import bench_phantom
     from ctssl.bench.report import report
 
-    if (real is None) != (pictures is None):
-        raise click.UsageError("--real and --pictures go together")
     report(bench_phantom(scans, spacing_mm, slice_mm), out)
-    if real is not None and pictures is not None:
-        compare(real, pictures)
 
 
 def main() -> None:

@@ -24,15 +24,15 @@ PREPARATION = ("atlas", "volume", "register", "store")
 
 
 def atlas(config: Config, manifest: Manifest) -> str:
-    """Settings of the atlas; they name files and scans that it is made from, with their stamps.
+    """Settings of the atlas; they name files and scans that it is made from, with what shows a change.
 
     Raises:
-        ConfigError: a file or scan is not there, or the scan is excluded.
+        ConfigError: a file, a scan or its image is not there, or the scan is excluded.
     """
     chosen = config.atlas
     values: dict[str, Any] = {"atlas": chosen}
     if chosen.source == "file":
-        values["stamps"] = {key: _stamp_of(key, path) for key, path in atlas_files(chosen).items()}
+        values["files"] = {key: _contents(key, path) for key, path in atlas_files(chosen).items()}
     if chosen.scans:
         values |= {"scans": [_atlas_scan(manifest, scan) for scan in chosen.scans]}
         values |= {"volume": config.volume, "mask": mask(config)}
@@ -237,16 +237,31 @@ def _atlas_scan(manifest: Manifest, scan: str) -> dict[str, Any]:
             f"atlas.scans names {scan}, which the manifest excludes: {row.exclude_reason or 'no reason'}",
             "choose another scan for the atlas, or clear its cell in the column exclude",
         )
-    return {"scan": scan, **_images(row)}
+    images = _images(row)
+    for what in ("image", "mask"):
+        if images[f"{what}_stamp"] == "missing":
+            path = row.image if what == "image" else row.mask
+            raise ConfigError(
+                f"atlas.scans names {scan}, whose {what} {path} does not exist",
+                f"correct the path in {manifest.path}, where relative ones start at its folder, or choose "
+                "another scan for the atlas",
+            )
+    return {"scan": scan, **images}
 
 
-def _stamp_of(key: str, path: Path) -> str:
+def _contents(key: str, path: Path) -> str:
+    """What changes when the file does: sha256 of mask and landmarks, which a fresh clone leaves alone.
+
+    A stamp of the CT, which is large, and of images of several files.
+    """
     found = stamp(path)
     if found == "missing":
         raise ConfigError(
             f"atlas.{key} is {path}, which does not exist", "relative paths start at the working directory"
         )
-    return found
+    if key == "ct" or path.is_dir() or path.suffix.lower() in (".mhd", ".nhdr"):
+        return found
+    return sha256(path.read_bytes()).hexdigest()
 
 
 def _preparation(config: Config, manifest: Manifest) -> str:
@@ -254,7 +269,11 @@ def _preparation(config: Config, manifest: Manifest) -> str:
         return f"atlas {prepared_atlas(config.prepared)}"
     parts = [config.volume, config.registration, graph(config), config.store]
     recipes = {stage: RECIPES[stage] for stage in PREPARATION}
-    plain = [recipes, json.loads(atlas(config, manifest)), mask(config), *(_plain(p) for p in parts)]
+    chest = json.loads(atlas(config, manifest))
+    for key in ("mask", "ct", "landmarks"):
+        del chest["atlas"][key]  # where a file lies is nothing to a model
+    chest.get("files", {}).pop("ct", None)  # nor is the CT: it is looked at, and no store depends on it
+    plain = [recipes, chest, mask(config), *(_plain(p) for p in parts)]
     return json.dumps(plain, sort_keys=True)
 
 

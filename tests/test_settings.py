@@ -32,7 +32,7 @@ PREPARED = {"pretrain"}  # its settings hold those of the preparation
 
 @pytest.fixture
 def study(tmp_path):
-    for name in ("a.nii", "b.nii", "m.nii"):
+    for name in ("a.nii", "b.nii", "m.nii", "ct.nii"):
         (tmp_path / name).write_text(name)
     return tmp_path
 
@@ -163,19 +163,66 @@ SCAN = {"source": "scan", "scans": ["a"]}
 TEMPLATE = {"source": "template", "scans": ["b", "a"]}
 
 
+def stages(folder, choice, overlay=None, rows=ROWS) -> dict[str, str]:
+    files = ("mask", "ct", "landmarks")
+    choice = {k: str(folder / v) if k in files and v else v for k, v in choice.items()}
+    return texts(folder, {"atlas": choice} | (overlay or {}), rows)
+
+
 def atlas(folder, choice, overlay=None, rows=ROWS) -> str:
-    choice = {k: str(folder / v) if k in ("mask", "ct", "landmarks") else v for k, v in choice.items()}
-    return texts(folder, {"atlas": choice} | (overlay or {}), rows)["atlas"]
+    return stages(folder, choice, overlay, rows)["atlas"]
 
 
-@pytest.mark.parametrize("key", ["mask", "ct", "landmarks"])
-def test_a_replaced_file_of_the_atlas_is_seen(study, key):
-    choice = FILE | {"ct": "a.nii", "landmarks": "b.nii", "landmark_points": "centres"}
-    choice["min_lung_fraction"] = None
-    before = atlas(study, choice)
-    assert atlas(study, choice) == before
-    os.utime(study / choice[key], ns=(5, 5))
-    assert atlas(study, choice) != before
+LISTED = FILE | {
+    "ct": "ct.nii",
+    "landmarks": "b.nii",
+    "landmark_points": "centres",
+    "min_lung_fraction": None,
+}
+
+
+@pytest.mark.parametrize("key", ["mask", "landmarks"])
+def test_mask_and_landmarks_count_by_what_is_in_them(study, key):
+    """A fresh clone has other times, and reruns nothing."""
+    before = stages(study, LISTED)
+    os.utime(study / LISTED[key], ns=(5, 5))
+    assert stages(study, LISTED) == before
+    (study / LISTED[key]).write_text("x" * len(LISTED[key]))  # as long as it was
+    after = stages(study, LISTED)
+    assert {name for name in before if before[name] != after[name]} == {"atlas", "pretrain"}
+
+
+def test_the_ct_of_an_atlas_is_pictured_and_touches_no_model(study):
+    before = stages(study, LISTED)
+    os.utime(study / LISTED["ct"], ns=(5, 5))
+    after = stages(study, LISTED)
+    assert {name for name in before if before[name] != after[name]} == {"atlas"}
+    assert stages(study, LISTED | {"ct": None})["pretrain"] == before["pretrain"]
+
+
+def test_files_of_an_atlas_that_moved_touch_no_model(study):
+    before = stages(study, LISTED)
+    (study / "m.nii").rename(study / "moved.nii")
+    assert stages(study, LISTED | {"mask": "moved.nii"})["pretrain"] == before["pretrain"]
+
+
+def test_a_detached_header_counts_with_its_values(study):
+    for name in ("lungs.mhd", "lungs.raw"):
+        (study / name).write_text(name)
+    before = atlas(study, FILE | {"mask": "lungs.mhd"})
+    (study / "lungs.raw").write_text("other")
+    assert atlas(study, FILE | {"mask": "lungs.mhd"}) != before
+
+
+@pytest.mark.parametrize("choice", [SCAN, TEMPLATE], ids=lambda c: c["source"])
+@pytest.mark.parametrize("what", ["image", "mask"])
+def test_a_missing_image_of_the_atlas_stops_at_once(study, choice, what):
+    rows = [ROWS[0] | {"mask": "m.nii"}, ROWS[1]]
+    path = study / rows[0][what]
+    path.unlink()
+    with pytest.raises(ConfigError, match=rf"names a, whose {what} {path} does not exist") as fault:
+        atlas(study, choice, rows=rows)
+    assert "scans.csv" in fault.value.advice
 
 
 def test_a_missing_file_of_the_atlas_stops_at_once(study):

@@ -23,6 +23,7 @@ def bench_register(scans: int, seed: int, spacing_mm: float) -> dict[str, Any]:
         seed: of the cohort.
         spacing_mm: of masks and atlas.
     """
+    from ctssl.cohorts.phantom.oracle import MIN_LUNG_FRACTION
     from ctssl.cohorts.phantom.scan import make_scan, true_points
     from ctssl.cohorts.phantom.scanner import Scanner
     from ctssl.cohorts.phantom.subject import draw_subject
@@ -35,7 +36,7 @@ def bench_register(scans: int, seed: int, spacing_mm: float) -> dict[str, Any]:
         spacing_mm=spacing_mm,
         patch_voxels=grid.patch_voxels,
         pitch_mm=grid.pitch_mm,
-        min_lung_fraction=0.1,
+        min_lung_fraction=MIN_LUNG_FRACTION,
     )
     fixed = registration.Lungs(chest.lungs(), chest.grid)
     inside = fixed.mask[tuple(np.rint(chest.grid.to_array(atlas.landmarks_mm)).astype(int).T)] > 0

@@ -68,4 +68,7 @@ def _what(error: Any) -> str:
         return "there is no such key"
     if error["type"] == "missing":
         return "this key is missing"
-    return f"{error['msg'].removeprefix('Value error, ')} (got {error['input']!r})"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if isinstance(error["input"], Mapping):  # of a whole section the message names the keys
+        return message
+    return f"{message} (got {error['input']!r})"

@@ -123,6 +123,14 @@ class Config(Section):
                 raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _graphs_have_edges(self) -> "Config":
+        rho, pitch = self.graph.rho_mm, self.atlas.pitch_mm
+        if self.prepared is None and self.graph.edges == "distance" and rho <= pitch:
+            msg = f"graph.rho_mm ({rho:g}) joins nothing: landmarks lie atlas.pitch_mm ({pitch:g}) apart"
+            raise ValueError(msg)
+        return self
+
     def run(self, name: str) -> Run:
         """The run with this name."""
         return next(r for r in self.runs if r.name == name)

@@ -13,7 +13,7 @@ from ctssl.config import Config
 from ctssl.errors import ConfigError, ScanError, StoreError
 from ctssl.jobs.status import FILE, Status
 from ctssl.jobs.summary import STAGES
-from ctssl.log import Progress
+from ctssl.log import Progress, tell
 from ctssl.manifest import Row
 from ctssl.settings import prepared_atlas
 
@@ -45,7 +45,7 @@ def stores_from(folder: Path, results: Path) -> Path:
     So a study that is moved as a whole finds its stores.
     """
     stores = folder / "stores"
-    return stores if folder.is_absolute() else Path(os.path.relpath(stores, results))
+    return stores if folder.is_absolute() else Path(os.path.relpath(stores.resolve(), results.resolve()))
 
 
 def outcomes(folder: Path, rows: Sequence[Row]) -> list[Status]:
@@ -54,7 +54,11 @@ def outcomes(folder: Path, rows: Sequence[Row]) -> list[Status]:
     Raises:
         StoreError: all stores were made with another atlas than that of the folder.
     """
-    atlas = prepared_atlas(folder)
+    from ctssl.prepare.atlas import read_atlas
+
+    chest = read_atlas(folder / "atlas")
+    atlas, size = chest.id, f"{len(chest.landmarks_mm)} landmarks of {chest.patch_voxels} voxels"
+    tell(f"stores are taken from {folder}: atlas {atlas}, {size} at {chest.spacing_mm:g} mm")
     found, others = [], set()
     with Progress("prepared stores", len(rows), "scans") as progress:
         for row in rows:
@@ -63,6 +67,10 @@ def outcomes(folder: Path, rows: Sequence[Row]) -> list[Status]:
                 if status.ok and status.numbers["atlas"] != atlas:
                     others.add(status.numbers["atlas"])
                     raise ScanError(f"its store is of atlas {status.numbers['atlas']}, not {atlas}", _DELIVER)
+                if status.ok and status.numbers["landmarks"] != len(chest.landmarks_mm):
+                    raise ScanError(
+                        f"its store has {status.numbers['landmarks']} landmarks, not {size}", _DELIVER
+                    )
             except ScanError as error:
                 status = Status.excluded(row.scan, STAGE, error)
             found.append(status)

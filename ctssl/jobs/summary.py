@@ -34,7 +34,7 @@ def exclusions(results: Path) -> tuple[list[Status], int]:
 
 def made_elsewhere(results: Path) -> bool:
     """Whether the study takes its stores from a prepared folder: then the tables alone say what was lost."""
-    return (results / "failures.csv").exists() and not (results / "stores").exists()
+    return (results / "failures.csv").exists() and not any((results / stage).exists() for stage in STAGES)
 
 
 def say_exclusions(results: Path) -> None:

@@ -7,13 +7,16 @@ import csv
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from ctssl.config.prepare import Atlas as Settings
 from ctssl.errors import ConfigError, ScanError
 from ctssl.log import tell
 from ctssl.prepare.atlas import Anatomy
+from ctssl.prepare.graph import grid_neighbours
 from ctssl.prepare.grid import LEFT, RIGHT, Grid, axes_direction
 from ctssl.prepare.landmarks import lung_fraction
 from ctssl.prepare.volume import check_hu, frame_of, image_on_grid, read_image
@@ -23,6 +26,8 @@ PUBLISHED_EDGE = 32
 
 _APART_MM = 30.0  # of the centres of two lungs, from right to left, at least
 _AIR_HU = -1024
+_INT16 = (-32768, 32767)
+_COLUMNS = (["x", "y", "z"], ["x_mm", "y_mm", "z_mm"])
 
 
 def read_files(settings: Settings, max_voxels: int) -> tuple[Anatomy, dict[str, Any]]:
@@ -41,7 +46,7 @@ def read_files(settings: Settings, max_voxels: int) -> tuple[Anatomy, dict[str, 
     hu = None
     if settings.ct is not None:
         values = image_on_grid(_read("ct", settings.ct, max_voxels), grid, outside=_AIR_HU)
-        hu = np.rint(values).astype(np.int16)
+        hu = np.clip(np.rint(values), *_INT16).astype(np.int16)
         _check_ct(hu, lungs, settings.ct)
     given: dict[str, Any] = {"files": {"mask": _sha256(settings.mask)}}
     if settings.landmarks is not None:
@@ -55,26 +60,52 @@ def read_files(settings: Settings, max_voxels: int) -> tuple[Anatomy, dict[str, 
 
 
 def read_points(path: Path) -> np.ndarray:
-    """(N, 3) x, y, z of a .npy array, or of a .csv table with the columns x, y, z, in the file's order.
+    """(N, 3) x, y, z of a .npy array, or of a .csv table with these columns, in the file's order.
 
     Raises:
-        ConfigError: unreadable, or not N finite points.
+        ConfigError: unreadable, or not two or more finite points, or one point twice.
     """
     try:
-        if path.suffix == ".npy":
-            points = np.load(path, allow_pickle=False).astype(float)
-        else:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = [[float(row[name]) for name in "xyz"] for row in csv.DictReader(file)]
-            points = np.array(rows).reshape(-1, 3)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise ConfigError(f"atlas.landmarks {path} cannot be read: {error!r}", _POINTS) from error
-    if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+        points = _array(path) if path.suffix == ".npy" else _table(path)
+    except (OSError, EOFError, ValueError, TypeError, IndexError, BadZipFile, csv.Error) as error:
+        raise ConfigError(f"atlas.landmarks {path} cannot be read: {error}", _POINTS) from error
+    if points.ndim != 2 or points.shape[1] != 3:
         raise ConfigError(f"atlas.landmarks {path} holds {points.shape} values, not N points", _POINTS)
+    if len(points) < 2:
+        raise ConfigError(f"atlas.landmarks {path} holds {len(points)} points, two are needed", _POINTS)
+    if not np.isfinite(points).all():
+        raise ConfigError(f"atlas.landmarks {path} holds values that are not finite", _POINTS)
+    _, first, times = np.unique(np.round(points, 4), axis=0, return_index=True, return_counts=True)
+    if len(first) < len(points):
+        raise ConfigError(
+            f"atlas.landmarks {path} holds {len(points) - len(first)} of its {len(points)} points again, "
+            f"e.g. {points[first[times.argmax()]].tolist()}",
+            "give each landmark once; those after a row that is taken out get other numbers",
+        )
     return points
 
 
-_POINTS = "give .npy with shape (N, 3), or .csv with the columns x, y, z"
+def _array(path: Path) -> np.ndarray:
+    with path.open("rb") as file:  # numpy leaves a damaged one open
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, np.ndarray):
+            raise ValueError("it is an archive of arrays (.npz), not one array")
+        return loaded.astype(float)
+
+
+def _table(path: Path) -> np.ndarray:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        names = [name.strip().lower() for name in next(reader, [])]
+        found = [columns for columns in _COLUMNS if all(names.count(name) == 1 for name in columns)]
+        if len(found) != 1:
+            raise ValueError(f"its columns are {', '.join(names) or 'none'}")
+        places = [names.index(name) for name in found[0]]
+        rows = [[float(row[place]) for place in places] for row in reader if row]
+    return np.array(rows).reshape(-1, 3)
+
+
+_POINTS = "give .npy with shape (N, 3), or .csv with the columns x, y, z or x_mm, y_mm, z_mm"
 
 
 def centres_of_corners(corners: np.ndarray, image: Any, path: Path) -> np.ndarray:
@@ -155,7 +186,7 @@ def _check_ct(hu: np.ndarray, lungs: np.ndarray, path: Path) -> None:
 
 
 def _check_landmarks(points_mm: np.ndarray, lungs: np.ndarray, grid: Grid, settings: Settings) -> None:
-    """Nothing, when the points lie where landmarks can lie."""
+    """Nothing, when the points lie where landmarks can lie, a pitch from their neighbours."""
     low, high = np.sort(grid.corners_mm(), 0)
     outside = int((~((points_mm >= low) & (points_mm <= high)).all(1)).sum())
     empty = float((lung_fraction(lungs, grid, points_mm, edge=settings.patch_voxels) == 0).mean())
@@ -165,6 +196,15 @@ def _check_landmarks(points_mm: np.ndarray, lungs: np.ndarray, grid: Grid, setti
             f"mask's image, and {100 * empty:.0f} % have no lung in their patch",
             f"are they {settings.landmark_points}, in the order x, y, z? Corners count voxels of the mask; "
             "centres are mm, x to the left, y to the back, z to the head",
+        )
+    alone = 1 - len(np.unique(grid_neighbours(points_mm, settings.pitch_mm))) / len(points_mm)
+    if alone > 0.5:
+        nearest = cKDTree(points_mm).query(points_mm, k=2)[0][:, 1]
+        raise ConfigError(
+            f"of {len(points_mm)} points in atlas.landmarks {settings.landmarks}, {100 * alone:.0f} % have "
+            f"no neighbour: the median distance to the nearest point is {np.median(nearest):.4g} mm, and "
+            f"atlas.pitch_mm is {settings.pitch_mm:g}",
+            "set atlas.pitch_mm to the distance of neighbours in the list",
         )
 
 

@@ -100,9 +100,9 @@ def _whole_chest(
     frame = Frame(AXES, chosen.spacing_mm, margin_voxels=chosen.patch_voxels)
     try:
         chest = read_chest({**scan, "volume": settings["volume"], "mask": settings["mask"]}, frame, machine)
-        ends = Lungs(chest.mask, chest.grid).cut_ends()
-        if any(ends):
-            cut = " and ".join(end for end, lost in zip(("bottom", "top"), ends, strict=True) if lost)
+        faces = Lungs(chest.mask, chest.grid).cut_faces()
+        if faces:
+            cut = " and ".join(faces)
             raise ScanError(f"its field of view cuts the lungs at the {cut}", "an atlas shows whole lungs")
     except ScanError as error:
         raise ScanError(

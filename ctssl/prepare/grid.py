@@ -77,12 +77,18 @@ def axes_direction(axes: str) -> np.ndarray:
     return direction
 
 
+_CLOSE = 1e-3  # voxels; headers hold a spacing as float32, which may round down: 0.7 mm does
+
+
 def covering_grid(corners_mm: np.ndarray, spacing_mm: float, axes: str) -> Grid:
-    """The smallest grid along `axes` whose voxels lie inside the box of the corners (C, 3) x, y, z."""
+    """The largest grid along `axes` whose voxels' centres lie inside the box of corners (C, 3) x, y, z.
+
+    A last voxel that lies beyond the box by a thousandth of a voxel or less still counts as inside.
+    """
     local = corners_mm @ axes_direction(axes)
     low, high = local.min(0), local.max(0)
-    count = np.maximum(np.floor((high - low) / spacing_mm + 1e-6).astype(int), 0) + 1
-    spare = (high - low) - (count - 1) * spacing_mm
+    count = np.maximum(np.floor((high - low) / spacing_mm + _CLOSE).astype(int), 0) + 1
+    spare = np.maximum((high - low) - (count - 1) * spacing_mm, 0)
     origin = axes_direction(axes) @ (low + spare / 2)
     i, j, k = (int(n) for n in count)
     return Grid(_triple(origin), spacing_mm, (i, j, k), axes)

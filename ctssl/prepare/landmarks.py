@@ -84,7 +84,7 @@ def grid_landmarks(
     """
     inside = grid.to_points(np.argwhere(lungs > 0).astype(float))
     low, high = inside.min(0), inside.max(0)
-    count = np.ceil((high - low) / pitch_mm).astype(int) + 1
+    count = np.ceil((high - low) / pitch_mm - 1e-6).astype(int) + 1  # whole pitches are not one more
     axes = [(low[d] + high[d]) / 2 + pitch_mm * (np.arange(n) - (n - 1) / 2) for d, n in enumerate(count)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     return points[lung_fraction(lungs, grid, points, edge=edge) > min_lung_fraction]

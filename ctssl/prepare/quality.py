@@ -36,7 +36,7 @@ def verdict(numbers: dict[str, Any], limits: Quality) -> tuple[str, list[str]]:
     """('pass' or 'warn', reasons) for a scan that has a store.
 
     Args:
-        numbers: cut_bottom, cut_top, dice_right, dice_left, min_jacobian, landmarks, valid.
+        numbers: cut_bottom, cut_top, dice_right, dice_left, min_jacobian, landmarks, valid, edges.
         limits: below them a warning is given.
     """
     reasons = [f"the field of view cuts the lungs at the {end}" for end in _ends(numbers)]
@@ -47,6 +47,8 @@ def verdict(numbers: dict[str, Any], limits: Quality) -> tuple[str, list[str]]:
         reasons.append(f"minimum Jacobian {numbers['min_jacobian']} below {limits.warn_min_jacobian}")
     if numbers["valid"] < limits.warn_valid_fraction * numbers["landmarks"]:
         reasons.append(f"only {numbers['valid']} of {numbers['landmarks']} landmarks are valid")
+    if numbers["edges"] < numbers["valid"] / 2:  # less than one neighbour a landmark
+        reasons.append(f"only {numbers['edges']} edges join {numbers['valid']} landmarks: see config, graph")
     return ("warn" if reasons else "pass"), reasons
 
 

@@ -19,7 +19,9 @@ from ctssl.prepare.grid import LEFT, RIGHT, Grid, covering_grid
 from ctssl.prepare.mask import lung_box
 
 _PAD_MM = 40.0
-_CUT_CM2 = 3.0  # lung on the outermost slice of the field of view that shows it goes on beyond
+_CUT_CM2 = 3.0  # lung on an outermost plane of the field of view that shows it goes on beyond
+_FACES = {"R": "right", "L": "left", "A": "front", "P": "back", "I": "bottom", "S": "top"}
+_OPPOSITE = dict(zip("RLAPIS", "LRPASI", strict=True))
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,20 @@ class Lungs:
         """(3,) highest x, y, z that the grid's voxels cover."""
         return self.grid.corners_mm().max(0) + self.grid.spacing_mm / 2
 
+    def cut_faces(self) -> tuple[str, ...]:
+        """The faces of the field of view beyond which lung goes on: right, left, front, back, bottom, top."""
+        cut = set()
+        for axis, letter in enumerate(reversed(self.grid.axes)):  # of the array: z, y, x
+            for plane, face in ((0, _OPPOSITE[letter]), (-1, letter)):
+                area_cm2 = np.count_nonzero(self.mask.take(plane, axis)) * self.grid.spacing_mm**2 / 100
+                if area_cm2 > _CUT_CM2:
+                    cut.add(face)
+        return tuple(name for letter, name in _FACES.items() if letter in cut)
+
     def cut_ends(self) -> tuple[bool, bool]:
         """Whether lung goes on beyond the lowest and the highest slice."""
-        areas = np.array([np.count_nonzero(plane) for plane in (self.mask[0], self.mask[-1])])
-        first, last = areas * self.grid.spacing_mm**2 / 100 > _CUT_CM2
-        return (bool(first), bool(last)) if self.grid.axes[2] == "S" else (bool(last), bool(first))
+        faces = self.cut_faces()
+        return "bottom" in faces, "top" in faces
 
 
 @dataclass(frozen=True)

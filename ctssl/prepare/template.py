@@ -3,6 +3,10 @@
 Scans are first brought to one place and size by centre and spread of their lungs. On a coarse grid,
 antspyx averages them and moves the average to their middle, again and again. Its lungs are then what all
 scans are registered to, as any scan to an atlas; the means of the warped masks and CTs are the template.
+
+A mean of smoothed lungs, cut at half their value, is smaller than they are (6 % of two equal ones, seen).
+So each lung is cut at the level that gives it the members' mean volume at that one size. Their mean volume
+at their own sizes would be larger than what goes with the mean of their spreads.
 """
 
 import os
@@ -27,6 +31,7 @@ from ctssl.prepare.registration import Lungs, check_overlap, register
 _ROUNDS = 3  # of averaging; build_template's own default
 _PAD_MM = 40.0
 _CT_SHARE = 0.5  # of a lung's sign that its densest tissue adds
+_MIN_LEVEL = 0.25  # of a lung's value; lungs that lie on each other are cut near 0.5
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Member:
 
 
 def make_template(members: Sequence[Member], settings: Registration, margin_voxels: int) -> Anatomy:
-    """The mean chest on the spacing of the members, axes LPS, its middle at 0; by majority of masks.
+    """The mean chest on the spacing of the members, axes LPS, the lungs' centre of mass near 0.
 
     The same members in the same order and the same settings give the same template on one machine.
 
@@ -64,22 +69,31 @@ def make_template(members: Sequence[Member], settings: Registration, margin_voxe
         margin_voxels: what to leave around the lungs.
 
     Raises:
-        ScanError: a member does not fit the mean of all.
+        ScanError: a member does not fit the mean of all, or there is none that is like lungs.
 
     Source: antspyx build_template (Avants et al. 2010, doi 10.1016/j.neuroimage.2009.09.062).
     """
     # ITK reads this at its first image, so it must be set before ants is imported.
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(settings.threads)
-    mean, coarse = _coarse_mean(members, settings)
+    mean, coarse, litres = _coarse_mean(members, settings)
     spacing_mm = members[0].lungs().grid.spacing_mm
-    target = _lungs_of(mean, coarse, spacing_mm, margin_voxels)
+    target = lungs_of(mean, coarse, litres, spacing_mm, margin_voxels)
     return mean_anatomy(members, target, settings, margin_voxels)
 
 
-def _coarse_mean(members: Sequence[Member], settings: Registration) -> tuple[np.ndarray, Grid]:
-    """(z, y, x) the template of signed lungs with their tissue, on a coarse grid around 0."""
+def _coarse_mean(
+    members: Sequence[Member], settings: Registration
+) -> tuple[np.ndarray, Grid, dict[int, float]]:
+    """(z, y, x) the template of signed lungs with their tissue, on a coarse grid around 0.
+
+    And the mean litres of each lung, all members brought to the same size.
+    """
     frames = [_place_and_size(member.lungs()) for member in members]
     size = np.mean([spread for _, spread in frames], 0)
+    litres = dict.fromkeys((RIGHT, LEFT), 0.0)
+    for member, (_, spread) in zip(members, frames, strict=True):
+        for label in litres:
+            litres[label] += _litres(member.lungs(), label) * float((size / spread).prod()) / len(members)
     reach = [
         (_box_mm(m.lungs()) - centre) / spread * size
         for m, (centre, spread) in zip(members, frames, strict=True)
@@ -94,7 +108,7 @@ def _coarse_mean(members: Sequence[Member], settings: Registration) -> tuple[np.
         where = own.to_array(points / size * spread + centre).T
         values = ndimage.map_coordinates(values, where, order=1, cval=0).reshape(grid.shape)
         images.append(_ants_image(values, grid))
-    return _average(images, settings, members[0].folder.parent), grid
+    return _average(images, settings, members[0].folder.parent), grid, litres
 
 
 def _average(images: list[Any], settings: Registration, folder: Path) -> np.ndarray:
@@ -138,9 +152,13 @@ def _signed_tissue(member: Member, spacing_mm: float) -> tuple[np.ndarray, Grid]
     return ndimage.gaussian_filter(sides, 0.5 * spacing_mm / grid.spacing_mm), grid
 
 
-def _lungs_of(mean: np.ndarray, coarse: Grid, spacing_mm: float, margin_voxels: int) -> Lungs:
-    """Lungs on a fine grid: where a coarse mean is above half a lung's value, the largest part of each."""
-    shown = np.argwhere(np.abs(mean) > 0.5)
+def lungs_of(
+    mean: np.ndarray, coarse: Grid, litres: dict[int, float], spacing_mm: float, margin_voxels: int
+) -> Lungs:
+    """Lungs of these volumes on a fine grid: where a coarse mean is highest, the largest part of each."""
+    shown = np.argwhere(np.abs(mean) > _MIN_LEVEL)
+    if not len(shown):
+        raise ScanError(*_NO_SHAPE)
     box = coarse.to_points(np.stack([shown.min(0) - 1.0, shown.max(0) + 1.0]))
     pad = margin_voxels * spacing_mm
     grid = covering_grid(np.stack([box.min(0) - pad, box.max(0) + pad]), spacing_mm, "LPS")
@@ -151,18 +169,39 @@ def _lungs_of(mean: np.ndarray, coarse: Grid, spacing_mm: float, margin_voxels: 
         where = np.moveaxis(coarse.to_array(grid.to_points(positions)), -1, 0)
         fine[z] = ndimage.map_coordinates(mean, where, order=1, cval=0)
     mask = np.zeros(grid.shape, np.uint8)
-    for label, part in ((RIGHT, fine > 0.5), (LEFT, fine < -0.5)):
-        labels, _ = ndimage.label(part)
+    for label, values in ((RIGHT, fine), (LEFT, -fine)):
+        labels, _ = ndimage.label(_highest(values, litres[label], spacing_mm))
         counts = np.bincount(labels.ravel())
         counts[0] = 0
         mask[ndimage.binary_fill_holes(labels == counts.argmax())] = label
     return Lungs(mask, grid)
 
 
+def _highest(values: np.ndarray, litres: float, spacing_mm: float) -> np.ndarray:
+    """(z, y, x) bool: where a mean of lungs, 1 inside and 0 outside, is highest, in all these litres.
+
+    Raises:
+        ScanError: what is highest there is no lung.
+    """
+    count = round(litres * 1e6 / spacing_mm**3)
+    if not 0 < count < values.size:
+        raise ScanError(*_NO_SHAPE)
+    level = float(np.partition(values.ravel(), -count)[-count])
+    if level <= _MIN_LEVEL:
+        raise ScanError(*_NO_SHAPE)
+    return values >= level
+
+
+_NO_SHAPE = (
+    "the scans have no common shape",
+    "look at their masks: is each lung there, and whole? Name other scans in atlas.scans",
+)
+
+
 def mean_anatomy(
     members: Sequence[Member], target: Lungs, settings: Registration, margin_voxels: int
 ) -> Anatomy:
-    """Mean of masks and CTs, each warped onto the target's lungs.
+    """Mean of masks and CTs, each warped onto the target's lungs, whose volumes the mean's lungs keep.
 
     Raises:
         ScanError: names the member whose lungs do not fit the target's.
@@ -189,12 +228,16 @@ def mean_anatomy(
             total += np.nan_to_num(hu)
             progress.advance()
     mask = np.zeros(target.grid.shape, np.uint8)
+    sigma = 0.5 * settings.spacing_mm / target.grid.spacing_mm  # a sharp edge has no levels to choose from
+    for share in shares.values():
+        share[:] = ndimage.gaussian_filter(share / len(members), sigma)
     for label, share in shares.items():
-        mask[share > len(members) / 2] = label
+        part = _highest(share, _litres(target, label), target.grid.spacing_mm)
+        mask[part & (share == np.maximum(*shares.values()))] = label
     hu = np.where(seen > 0, total / np.maximum(seen, 1), -1000)
     low, high = lung_box(mask, margin_voxels)
-    part = tuple(slice(lo, hi) for lo, hi in zip(low, high, strict=True))
-    return Anatomy(target.grid.crop(low, high), mask[part], np.rint(hu[part]).astype(np.int16))
+    box = tuple(slice(lo, hi) for lo, hi in zip(low, high, strict=True))
+    return Anatomy(target.grid.crop(low, high), mask[box], np.rint(hu[box]).astype(np.int16))
 
 
 def _warped(
@@ -221,6 +264,10 @@ def _warped(
     resampler.SetDefaultPixelValue(outside)
     resampler.SetTransform(to_scan)
     return sitk.GetArrayFromImage(resampler.Execute(image))
+
+
+def _litres(lungs: Lungs, label: int) -> float:
+    return np.count_nonzero(lungs.mask == label) * lungs.grid.spacing_mm**3 / 1e6
 
 
 def _place_and_size(lungs: Lungs) -> tuple[np.ndarray, np.ndarray]:

@@ -4,14 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from prepare.chest import scan
 
 from ctssl import config
 from ctssl.bench import register as bench
-from ctssl.bench.phantom import bench_phantom, compare
+from ctssl.bench.phantom import bench_phantom
 from ctssl.bench.report import report
-from ctssl.cohorts.phantom.cohort import write_nifti
 
 KEYS = {
     *("seconds", "threads", "dice_right", "dice_left", "min_jacobian", "affine_dice_right"),
@@ -25,7 +22,7 @@ def coarse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     overlay = tmp_path / "coarse.yaml"
     overlay.write_text(
         "registration: {spacing_mm: 12.0, affine_iterations: [30], syn_iterations: [20, 10]}\n"
-        "atlas: {pitch_mm: 50.0}\n"
+        "atlas: {pitch_mm: 50.0}\ngraph: {rho_mm: 60.0}\n"
     )
     monkeypatch.setattr(bench, "read", lambda: config.read(overlay))
 
@@ -45,18 +42,8 @@ def test_registration_is_measured_against_the_truth(coarse, tmp_path):
 
 
 def test_phantoms_are_timed_and_their_truth_is_exact():
-    values = bench_phantom(scans=1, spacing_mm=6.0, slice_mm=6.0)
+    values = bench_phantom(scans=1, spacing_mm=5.0, slice_mm=5.0)
     assert values["inverse_error_mm_max"] < 1e-5
-    assert 0 < values["scan_seconds"] < values["oracle_seconds"] + 60
+    assert {"atlas_seconds", "scan_seconds", "oracle_seconds", "peak_memory_mb"} <= values.keys()
+    assert values["landmarks"] > 2
     assert values["branch_points"] > 1000
-
-
-@pytest.mark.slow
-def test_a_scan_is_drawn_beside_phantoms(tmp_path):
-    made = scan(1, 0, 3.0)
-    write_nifti(tmp_path / "other_image.nii.gz", made.hu, made)
-    compare(tmp_path / "other_image.nii.gz", tmp_path / "pictures")
-    for name in ("planes.png", "histogram.png"):
-        picture = Image.open(tmp_path / "pictures" / name).convert("L")
-        assert picture.getextrema() == (0, 255) or picture.getextrema()[1] > 200
-        assert len(picture.getcolors(256) or []) > 50

@@ -7,6 +7,7 @@ from scipy import ndimage
 from ctssl.cohorts.phantom import body, lungs
 from ctssl.cohorts.phantom.canvas import Canvas
 from ctssl.cohorts.phantom.chest import build_chest, grow, load_chest
+from ctssl.cohorts.phantom.trees import wall_mm
 from ctssl.prepare.grid import Grid
 
 STEP_MM = 3.0
@@ -15,6 +16,17 @@ STEP_MM = 3.0
 @pytest.fixture(scope="module")
 def chest():
     return build_chest(STEP_MM)
+
+
+@pytest.fixture(scope="module")
+def fine():
+    """Fine enough for what is thinner than a voxel."""
+    return build_chest(2.0)
+
+
+def hu_at(chest, points):
+    """(P,) HU at points (P, 3), x, y, z, between the voxels."""
+    return ndimage.map_coordinates(chest.hu.astype(float), chest.grid.to_array(points).T, order=1)
 
 
 def litres(chest, *labels):
@@ -110,6 +122,55 @@ def test_lung_is_parenchyma_vessels_airways_and_nothing_dense(chest):
     assert (inside > 150).mean() < 0.001
     deep = chest.hu[chest.depth_mm > 40]
     assert (deep > -300).mean() > (chest.hu[(chest.depth_mm > 0) & (chest.depth_mm < 8)] > -300).mean()
+
+
+def fissure_points(chest, which, side):
+    """(P, 3) x, y, z on a fissure of one side, deep in the lung; heights are exact."""
+    columns = points_in(chest, (chest.depth_mm == 15) | (chest.depth_mm == 25))
+    x, y, _ = columns[side * columns[:, 0] > 0].T
+    points = np.stack([x, y, -lungs.fissures(x, y, np.zeros_like(x))[which]], 1)
+    return points[lungs.lung_margin(*points.T) > 10]
+
+
+@pytest.mark.parametrize(("which", "side"), [(0, -1), (0, 1), (1, -1)])
+def test_fissures_are_thin_lines_between_the_lobes(fine, which, side):
+    points = fissure_points(fine, which, side)
+    if which == 1:  # in front of the oblique one
+        points = points[lungs.fissures(*points.T)[0] > 8]
+    off = points + np.array([0, 0, 6])
+    off = off[lungs.lung_margin(*off.T) > 4]
+    assert len(points) > 300
+    assert np.median(hu_at(fine, off)) == pytest.approx(-870, abs=3)
+    assert -850 < np.median(hu_at(fine, points)) < -600
+    assert np.mean(hu_at(fine, points) > -860) > 0.8  # without a gap
+
+
+def test_behind_the_oblique_fissure_there_is_no_horizontal_one(fine):
+    points = fissure_points(fine, 1, -1)
+    points = points[lungs.fissures(*points.T)[0] < -8]
+    assert len(points) > 100
+    assert np.median(hu_at(fine, points)) == pytest.approx(-870, abs=3)
+
+
+def test_airways_are_air_within_a_wall(fine):
+    """On the axes air, in the wall something denser, beyond it lung."""
+    airway = grow()["airway"]
+    along = airway.ends_mm - airway.starts_mm
+    middles, radii = (airway.starts_mm + airway.ends_mm) / 2, airway.radii_mm
+    across = np.cross(along, [0.3, 0.5, 0.8])
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    walls = wall_mm(radii)
+    deep = lungs.lung_margin(*middles.T) > 15
+    wide = deep & (radii > 2)
+    assert wide.sum() > 20
+    assert np.median(hu_at(fine, middles[wide])) < -960
+
+    def both_sides(reach):
+        return np.stack([hu_at(fine, (middles + s * reach[:, None] * across)[wide]) for s in (-1, 1)])
+
+    assert np.median(both_sides(radii + walls / 2)) > -780
+    beyond = both_sides(radii + walls + 3).min(0)  # an artery runs on one side
+    assert np.median(beyond) == pytest.approx(-870, abs=10)
 
 
 def test_depth_is_the_distance_to_the_pleura(chest):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,24 @@ def test_sizes_stay_within_15_percent_and_local_shifts_near_20_mm():
     ]
     assert 17 < max(local) < 24
     assert np.percentile(local, 95) < 21
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_point_that_is_no_number_has_no_inverse(value):
+    with pytest.raises(ValueError, match="finite"):
+        draw().inverse(np.array([[0.0, 0, 0], [1.0, value, 3.0]]))
+
+
+def test_an_inverse_that_does_not_come_to_rest_says_how_far_it_was():
+    with pytest.raises(ValueError, match=r"200 steps, but the last step is \d"):
+        draw().inverse(chest_points(80.0), tolerance_mm=0.0)
+    folded = replace(draw(), amplitudes_mm=20 * draw().amplitudes_mm)
+    with pytest.raises(ValueError, match="fold"):
+        folded.inverse(chest_points(80.0))
+
+
+def test_no_points_have_no_inverse():
+    assert draw().inverse(np.empty((0, 3))).shape == (0, 3)
 
 
 def test_sex_height_and_age_show_in_the_size():

@@ -173,6 +173,19 @@ def test_nodules_lie_in_the_same_places_whatever_the_voxels():
     assert np.linalg.norm(coarse - fine, axis=1).max() < 2.5
 
 
+@pytest.mark.parametrize("count", [1, 2, 4, 7])
+def test_one_nodule_more_leaves_the_others_where_they_are(count):
+    fewer, more = ({tuple(map(tuple, ball)) for ball in balls(n, 3.5)} for n in (count, count + 1))
+    assert len(more - fewer) == 1
+    assert fewer < more
+
+
+def test_nodules_that_find_no_place_are_refused(monkeypatch):
+    monkeypatch.setattr(lungs, "lung_margin", lambda x, y, z: np.full(len(x), -1.0))
+    with pytest.raises(ValueError, match=r"nodule 0 .*none fits"):
+        sick(nodules=1)
+
+
 def test_edges_are_soft():
     """Holes have voxels in between; without soft edges there would be two values only."""
     hu, _ = sick(centrilobular=3)

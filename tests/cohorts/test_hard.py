@@ -26,10 +26,10 @@ def scene():
     return hu, lungs, points
 
 
-def alter(scene, *names, depth_mm=None):
+def alter(scene, *names):
     hu, lungs, points = scene
     before = hu.copy(), lungs.copy()
-    after = hard.alter_anatomy(hu, lungs, depth_mm, points, names)
+    after = hard.alter_anatomy(hu, lungs, points, names)
     np.testing.assert_array_equal(hu, before[0])  # the caller's arrays are not touched
     np.testing.assert_array_equal(lungs, before[1])
     return after
@@ -47,6 +47,27 @@ def test_an_unknown_name_is_refused_with_those_there_are(scene):
     ):
         with pytest.raises(ConfigError, match=r"pneumothorax.*gremlins"):
             call()
+
+
+@pytest.mark.parametrize("other", ["one-lung-left", "pneumothorax"])
+def test_cases_that_leave_no_lung_are_refused(scene, other):
+    with pytest.raises(ConfigError, match=f"one-lung-right and {other}|{other} and one-lung-right"):
+        alter(scene, "one-lung-right", other)
+    with pytest.raises(ConfigError, match=other):
+        Scanner(hard=(other, "metal", "one-lung-right"))
+    Scanner(hard=("one-lung-left", "pneumothorax"))
+
+
+@pytest.mark.parametrize("steps_mm", [(1.5, 1.5, 1.5), (1.5, 3.0, 3.0), (3.0, 3.0, 3.0)])
+def test_a_lung_closes_around_a_wide_bronchus_whatever_the_voxels(steps_mm):
+    z, y, x = np.meshgrid(*(np.arange(-36.0, 36.1, step) for step in steps_mm), indexing="ij")
+    bronchus = np.hypot(y, z) < 6
+    lungs = np.where((np.abs([z, y, x]).max(0) < 30) & ~bronchus, 2, 0).astype(np.uint8)
+    hu = np.where(np.abs([z, y, x]).max(0) < 30, LUNG, 40).astype(np.float32)
+    hu[bronchus & (lungs == 0) & (np.abs(x) < 30)] = -1000
+    after, left = hard.alter_anatomy(hu, lungs, np.stack([x, y, z], -1), ("one-lung-left",))
+    assert not left.any()
+    assert after[np.abs(x) < 20].min() > 0
 
 
 def test_without_hard_cases_nothing_changes(scene):
@@ -89,16 +110,6 @@ def test_a_collapsed_lung_keeps_its_tissue(scene):
     after = hu[(lungs == 1) & (hu < -300)]
     assert after.mean() > LUNG + 20
     assert (after + 1000).sum() == pytest.approx((before + 1000).sum(), rel=0.05)  # mass goes with HU + 1000
-
-
-def test_the_depth_may_be_given(scene):
-    """A lung that is nowhere deep is lost wherever air can be; one that is all deep stays."""
-    points, right = scene[2], scene[1] == 1
-    _, shallow = alter(scene, "pneumothorax", depth_mm=np.zeros(right.shape, np.float32))
-    _, deep = alter(scene, "pneumothorax", depth_mm=np.full(right.shape, 99, np.float32))
-    np.testing.assert_array_equal(deep == 1, right)
-    top = right & (points[..., 2] > 90)
-    assert not (shallow[top] == 1).any()
 
 
 def test_metal_sits_in_tissue(scene):

@@ -3,13 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
-from ctssl.cohorts.phantom import lungs
+from ctssl.cohorts.phantom import body, lungs
 from ctssl.cohorts.phantom.chest import build_chest
 from ctssl.cohorts.phantom.cohort import write_nifti
 from ctssl.cohorts.phantom.disease import Disease
 from ctssl.cohorts.phantom.scan import make_scan, true_points
-from ctssl.cohorts.phantom.scanner import Scanner
+from ctssl.cohorts.phantom.scanner import Scanner, scan_axes
 from ctssl.cohorts.phantom.subject import draw_subject
 
 COARSE = Scanner(5.0, 6.0)
@@ -129,6 +130,48 @@ def test_thin_and_thick_slices_show_the_same_chest(chest, slice_mm):
     expected = (reference.lobes > 0).sum() * np.prod(reference.spacing_mm) / 1e6
     assert (made.lobes > 0).sum() * voxel_l == pytest.approx(expected, rel=0.02)
     assert made.spacing_mm[2] == slice_mm
+
+
+@pytest.mark.parametrize("slice_mm", [3.0, 8.0])
+def test_the_truth_of_a_slice_is_that_of_its_centre(chest, slice_mm):
+    """Lobes agree best with the exact inverse where they are said to lie, not above or below."""
+    made = make_scan(person(), Scanner(5.0, slice_mm, noise_hu=0.0), chest)
+    index = np.argwhere(np.ones_like(made.lobes))[::2]
+    points, seen = points_of(made, index), made.lungs[tuple(index.T)]
+    shifts_mm = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+    agree = []
+    for shift in shifts_mm:
+        canonical = person().deformation.inverse(points + np.array([0, 0, shift]), tolerance_mm=1e-3)
+        agree.append(np.mean(lungs.lungs(*canonical.T) == seen))
+    assert shifts_mm[np.argmax(agree)] == 0
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_the_whole_body_is_in_the_scan(number):
+    """The outer voxels in front, behind and at both sides are no body, but some near them are."""
+    from ctssl.cohorts.phantom.scan import _field_of_view
+
+    scanner, who = Scanner(4.0, 8.0, table=False), draw_subject(11, number)
+    axes = scan_axes(*_field_of_view(who.deformation, who, scanner), scanner)
+    z, y, x = np.meshgrid(*axes[::-1], indexing="ij")
+    canonical = who.deformation.inverse(np.stack([x, y, z], -1).reshape(-1, 3), tolerance_mm=1e-3)
+    fat_mm = who.fat_mm + (26 * body.breasts(*canonical.T) if who.sex == "F" else 0)
+    inside = (body.outline(*canonical.T) + fat_mm > 0).reshape(x.shape)
+    for axis in (1, 2):
+        layers = np.flatnonzero(inside.any(tuple({0, 1, 2} - {axis})))
+        assert 1 <= layers[0] <= 5
+        assert 1 <= inside.shape[axis] - 1 - layers[-1] <= 5
+
+
+def test_no_air_is_left_where_a_lung_was_taken_out(chest):
+    for side, name in ((-1, "one-lung-right"), (1, "one-lung-left")):
+        made = make_scan(person(), Scanner(2.0, 2.0, noise_hu=0.0, hard=(name,)), chest)
+        air = (made.hu < -300) & (made.lobes == 0)
+        around = ndimage.label(air)[0]
+        air &= around != around[0, 0, 0]
+        canonical = person().deformation.inverse(points_of(made, np.argwhere(air)), tolerance_mm=1e-3)
+        within = (lungs.lung_margin(*canonical.T) > 4) & (side * canonical[:, 0] > 0)
+        assert not within.any()
 
 
 def test_heavy_people_have_fat_and_women_breasts(chest):

@@ -145,6 +145,16 @@ def test_thick_slices_average_what_lies_within_them():
     assert not np.delete(seen, 10).any()
 
 
+@pytest.mark.parametrize("slice_mm", [0.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0])
+def test_one_plane_of_a_slice_is_at_its_centre(slice_mm):
+    scanner = replace(BARE, slice_mm=slice_mm)
+    z = scan_axes(LOW, HIGH, scanner)[2]
+    count, planes = subslices(scanner), planes_mm(z, scanner)
+    np.testing.assert_allclose(planes[count // 2 :: count], z, atol=1e-9)
+    assert slice_mm / count <= 2
+    assert (count == 1) == (slice_mm <= 2)
+
+
 def test_planes_that_cannot_be_dealt_out_are_refused():
     with pytest.raises(ValueError, match="3 planes, but there are 7"):
         average_slices(np.zeros((7, 2, 2), np.float32), 3)

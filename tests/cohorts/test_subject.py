@@ -1,12 +1,22 @@
 """Who is drawn, how people change between visits, and the labels that follow from their lungs."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from ctssl.cohorts.phantom.disease import LESIONS, Disease
-from ctssl.cohorts.phantom.subject import Burden, Gradient, Subject, burden, draw_subject, gold, labels, visit
+from ctssl.cohorts.phantom.subject import (
+    Burden,
+    Gradient,
+    Subject,
+    burden,
+    draw_subject,
+    gold,
+    labels,
+    returning,
+    visit,
+)
 
 PEOPLE = [draw_subject(11, number) for number in range(300)]
 LABELS = {
@@ -121,6 +131,46 @@ def test_visits_are_counted_from_the_first():
         visit(visit(PEOPLE[0], 1), 2)
 
 
+def rows_of_visits(number: int, *visits: int) -> list[dict]:
+    seen = [visit(returning(PEOPLE[number]), n) for n in visits]
+    return [labels(who, typical(who.disease)) for who in seen]
+
+
+def test_a_person_dies_once_whatever_the_visit_and_never_before_the_second():
+    died = 0
+    for number in range(len(PEOPLE)):
+        first, second = rows_of_visits(number, 0, 1)
+        assert first["survival_years"] > 5
+        assert second["survival_years"] > 0
+        if first["died"] == "yes":
+            assert second["died"] == "yes"
+            assert second["survival_years"] + 5 == pytest.approx(first["survival_years"], abs=0.011)
+        else:
+            assert second["survival_years"] >= 5
+        died += first["died"] == "yes"
+    assert died > 30
+
+
+def test_some_die_within_five_years_unless_they_come_again():
+    years = np.array([labels(who, Burden())["survival_years"] for who in PEOPLE])
+    assert 0.03 < (years < 5).mean() < 0.4
+    assert all(returning(who).lives_years > 5 for who in PEOPLE)
+
+
+def test_who_is_scanned_after_the_drawn_death_dies_soon():
+    lost = replace(PEOPLE[0], lives_years=6.0)
+    assert labels(visit(lost, 1), Burden())["survival_years"] == 1.0
+    assert labels(visit(lost, 2), Burden())["survival_years"] == 0.1
+
+
+def test_smokers_go_on_and_others_do_not_begin():
+    packs = np.array([[r["pack_years"] for r in rows_of_visits(n, 0, 1, 2)] for n in range(40)])
+    smokes = packs[:, 0] > 0
+    assert 5 < smokes.sum() < 40
+    np.testing.assert_allclose(packs[smokes] - packs[smokes, :1], [[0, 2.5, 5]] * smokes.sum())
+    assert not packs[~smokes].any()
+
+
 @pytest.mark.parametrize(
     ("fev1pp", "ratio", "stage"),
     [
@@ -178,6 +228,8 @@ def test_burden_counts_lesions():
     assert found == Burden(centrilobular=5.0, ground_glass=10.0, panlobular=2.0)
     assert found.emphysema == pytest.approx(7.0)
     assert burden(lesions[3:], 200) == Burden()
+    with pytest.raises(ValueError, match="no lung"):
+        burden(lesions, 0)
 
 
 def test_burden_has_a_field_for_every_lesion_in_the_order_of_labels():

@@ -147,3 +147,15 @@ def test_a_file_that_holds_no_keys_is_named(tmp_path, text):
 def test_the_config_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         config.read().results = Path("elsewhere")
+
+
+def test_a_graph_that_would_have_no_edges_is_refused_unless_stores_are_prepared():
+    wide = with_value(("atlas", "pitch_mm"), 40.0)
+    said = faults(wide)
+    assert "rho_mm (31.2) joins nothing" in said
+    assert "(40) apart" in said
+    assert "got" not in said  # of a whole section, whose values would fill the screen
+    wide["graph"]["edges"] = "topology"
+    assert config.check(wide).atlas.pitch_mm == 40
+    wide["graph"]["edges"], wide["prepared"] = "distance", "elsewhere"
+    assert config.check(wide).prepared == Path("elsewhere")

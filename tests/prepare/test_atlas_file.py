@@ -1,6 +1,7 @@
 """Atlases from files: the published one, whose numbers are known, and small ones with faults."""
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from ctssl.config import read
 from ctssl.errors import ConfigError
 from ctssl.prepare.atlas import read_atlas
+from ctssl.prepare.atlas_file import read_points
 from ctssl.prepare.atlas_sources import build_atlas
 from ctssl.prepare.graph import scan_edges
 from ctssl.prepare.grid import Grid
@@ -174,7 +176,7 @@ def test_the_id_follows_mask_and_landmarks(small, tmp_path):
     changed = mask.copy()
     changed[tuple(np.argwhere(mask == 1)[5000])] = 0
     write(tmp_path / "mask.nii.gz", changed, grid)
-    corners = np.array([[4, 2, 6], [20, 5, 9]])
+    corners = np.array([[4, 2, 6], [14, 5, 9]])
     ids = [
         build(tmp_path / "a", mask=folder / "mask.nii.gz").id,
         build(tmp_path / "b", mask=tmp_path / "mask.nii.gz").id,
@@ -185,6 +187,53 @@ def test_the_id_follows_mask_and_landmarks(small, tmp_path):
         ids.append(build(tmp_path / f"c{number}", mask=folder / "mask.nii.gz", **given).id)
     assert len(set(ids)) == 5
     assert build(tmp_path / "d", mask=folder / "mask.nii.gz").id == ids[0]
+
+
+def listed(path: Path, mask: Path, **changes) -> dict[str, object]:
+    """Settings of an atlas with this list of centres."""
+    given = {"mask": mask, "landmarks": path, "landmark_points": "centres", "min_lung_fraction": None}
+    return given | changes
+
+
+@pytest.mark.parametrize("head", ["x,y,z", " X ,Y,z,side", "X_mm, y_mm,z_MM", "side,x_mm,y_mm,z_mm"])
+def test_columns_of_a_list_are_found_whatever_their_case_and_unit(small, tmp_path, head):
+    points = [[-70.0, 0, 9], [-60, 12, -40]]
+    place = {name.strip().lower()[0]: number for number, name in enumerate(head.split(","))}
+    rows = [[str(point["xyz".index(c)]) if c in "xyz" else "l" for c in place] for point in points]
+    (tmp_path / "points.csv").write_text("\n".join([head, *map(",".join, rows), ""]))
+    atlas = build(tmp_path / "atlas", **listed(tmp_path / "points.csv", small[0] / "mask.nii.gz"))
+    np.testing.assert_array_equal(atlas.landmarks_mm, points)
+
+
+def test_the_median_distance_of_a_list_helps_to_set_the_pitch(small, tmp_path):
+    """Points 50 mm apart, one of them far away: neighbours at 50 mm, few of them at 40 mm."""
+    points = [[-70.0, 0, 0], [-70, 0, 50], [-70, 0, -50], [70, 0, 9]]
+    np.save(tmp_path / "points.npy", points)
+    changes = listed(tmp_path / "points.npy", small[0] / "mask.nii.gz")
+    assert build(tmp_path / "atlas", **changes, pitch_mm=50.0).neighbours.tolist() == [[0, 1], [0, 2]]
+    with pytest.raises(ConfigError, match=r"100 % have no neighbour: .* is 50 mm, .*pitch_mm is 40") as fault:
+        build(tmp_path / "atlas", **changes, pitch_mm=40.0)
+    assert "atlas.pitch_mm" in fault.value.advice
+
+
+def test_half_of_a_list_may_stand_alone_but_no_more(small, tmp_path):
+    points = [[-70.0, 0, 0], [-70, 0, 20], [-70, 0, -50], [70, 0, 9]]
+    changes = listed(tmp_path / "points.npy", small[0] / "mask.nii.gz", pitch_mm=20.0)
+    np.save(tmp_path / "points.npy", points)
+    assert build(tmp_path / "atlas", **changes).neighbours.tolist() == [[0, 1]]
+    np.save(tmp_path / "points.npy", [*points, [70, 0, 70]])
+    with pytest.raises(ConfigError, match=r"of 5 points .* 60 % have no neighbour"):
+        build(tmp_path / "atlas", **changes)
+
+
+def test_bright_metal_in_a_ct_stays_bright(small, tmp_path):
+    """40000 HU would become -25536 as int16."""
+    folder, hu, _, grid = small
+    metal = hu.astype(np.float32)
+    metal[0, 0, :2] = 40000, -40000
+    write(tmp_path / "ct.nii.gz", metal, grid)
+    build(tmp_path / "atlas", mask=folder / "mask.nii.gz", ct=tmp_path / "ct.nii.gz")
+    assert read_array(tmp_path / "atlas/ct.nii.gz")[0][0, 0, :2].tolist() == [32767, -32768]
 
 
 def faulty(folder: Path, what: str) -> dict[str, object]:
@@ -226,9 +275,14 @@ POINTS = {
     "corners as mm": ("centres", np.array([[40, 60, 190], [10, 160, 30]])),
     "no lung": ("centres", np.array([[0.0, 110, 146], [5, 110, 146], [-70, 0, 0]])),
     "mm as corners": ("corners", np.array([[-70.0, 0, 0], [70, 0, 0]])),
-    "fractions": ("corners", np.array([[2.5, 3, 4]])),
+    "fractions": ("corners", np.array([[2.5, 3, 4], [12, 3, 4]])),
     "two columns": ("corners", np.zeros((4, 2))),
     "one landmark": ("centres", np.array([[70.0, 3, 4]])),
+    "one corner": ("corners", np.array([[9, 3, 4]])),
+    "no landmarks": ("centres", np.zeros((0, 3))),
+    "twice": ("centres", np.array([[70.0, 3, 4], [-70, 0, 0], [70, 3, 4], [70, 3, 60]])),
+    "far apart": ("centres", np.array([[70.0, 3, 4], [-70, 0, 0]])),
+    "not finite": ("centres", np.array([[70.0, 3, 4], [np.nan, 0, 0]])),
 }
 
 
@@ -249,7 +303,12 @@ POINTS = {
         ("mm as corners", "2 lie outside"),
         ("fractions", "not whole numbers"),
         ("two columns", r"\(4, 2\) values, not N points"),
-        ("one landmark", "has 1 landmarks"),
+        ("one landmark", r"atlas\.landmarks .* holds 1 points, two are needed"),
+        ("one corner", "holds 1 points, two are needed"),
+        ("no landmarks", "holds 0 points, two are needed"),
+        ("twice", r"holds 1 of its 4 points again, e\.g\. \[70\.0, 3\.0, 4\.0\]"),
+        ("far apart", "100 % have no neighbour: the median distance .* is 140"),
+        ("not finite", "not finite"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path, what, said):
@@ -258,14 +317,34 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, what, said):
     assert fault.value.advice
 
 
-def test_a_list_that_cannot_be_read_is_named(small, tmp_path):
-    for name, content in (("a.npy", b"no numpy"), ("a.csv", b"x,y\n1,2\n"), ("b.csv", b"x,y,z\n1,2,far\n")):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(ConfigError, match="cannot be read"):
-            build(
-                tmp_path / "atlas",
-                mask=small[0] / "mask.nii.gz",
-                landmarks=tmp_path / name,
-                landmark_points="centres",
-                min_lung_fraction=None,
-            )
+def archive(path: Path) -> bytes:
+    """The bytes of an .npz with two arrays."""
+    np.savez(path, a=np.zeros((3, 3)), b=np.ones(2))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.npy", b"no numpy", "cannot be read"),
+        ("a.npy", b"", "cannot be read"),
+        ("a.npy", b"PK\x03\x04 no archive", "cannot be read"),
+        ("a.npy", None, "it is an archive of arrays"),
+        ("a.csv", b"x,y\n1,2\n", "its columns are x, y$"),
+        ("a.csv", b"x;y;z\n1;2;3\n", "its columns are x;y;z$"),
+        ("a.csv", b"x,y,z,x_mm,y_mm,z_mm\n1,2,3,1,2,3\n", "its columns are x, y, z, x_mm"),
+        ("a.csv", b"x,X,y,z\n1,2,3,4\n", "its columns are x, x, y, z$"),
+        ("a.csv", b"", "its columns are none"),
+        ("a.csv", b"x,y,z\n1,2,far\n", "could not convert string to float: 'far'"),
+        ("a.csv", b"x,y,z\n1,2\n", "cannot be read"),
+        ("a.csv", b"x,y,z\n", "holds 0 points"),
+    ],
+    ids=range(12),
+)
+def test_a_list_that_cannot_be_read_is_named(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_bytes(archive(tmp_path / "b.npz") if content is None else content)
+    with pytest.raises(ConfigError) as fault:
+        read_points(path)
+    assert re.search(said, fault.value.message)
+    assert "x_mm, y_mm, z_mm" in fault.value.advice

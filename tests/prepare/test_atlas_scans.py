@@ -12,7 +12,7 @@ from ctssl.prepare.atlas_sources import build_atlas
 from ctssl.prepare.images import read_array
 from ctssl.prepare.machine import Machine
 from ctssl.prepare.registration import Lungs, register
-from ctssl.prepare.template import Member, mean_anatomy
+from ctssl.prepare.template import Member, lungs_of, make_template, mean_anatomy
 
 pytestmark = pytest.mark.xdist_group("registration")
 
@@ -110,6 +110,16 @@ def test_a_scan_that_cannot_be_used_is_named(cohort, tmp_path, source, names, sa
     assert not (tmp_path / "atlas.json").exists()
 
 
+def test_lungs_at_the_side_of_the_field_of_view_make_no_atlas(cohort, tmp_path):
+    """A scan that ends inside the right lung, with its mask given."""
+    hu, mask, grid = chest(6.0)
+    low, high = np.array([0, 0, 16]), np.array(mask.shape)
+    for name, array in (("side", hu), ("side-mask", mask)):
+        write(cohort / f"{name}.nii.gz", array[:, :, 16:], grid.crop(low, high))
+    with pytest.raises(ScanError, match="scan side: its field of view cuts the lungs at the right"):
+        build_atlas(tmp_path, settings(cohort, "scan", "side", masks=["side"]), HERE)
+
+
 @pytest.fixture(scope="module")
 def template(cohort, tmp_path_factory):
     folder = tmp_path_factory.mktemp("template")
@@ -131,6 +141,36 @@ def test_the_template_has_the_mean_size_of_its_members(template):
         spreads.append(where.to_points(np.argwhere(own > 0).astype(float)).std(0))
         assert np.abs(points.std(0) / spreads[-1] - 1).max() > 0.05, name
     np.testing.assert_allclose(points.std(0), np.mean(spreads, 0), rtol=0.03)
+
+
+def test_the_template_of_equal_scans_is_as_large_as_they_are(tmp_path):
+    """Cut at half the value of smoothed lungs, it had 6 % less."""
+    hu, mask, grid = chest(6.0)
+    members = [Member.written(name, tmp_path / name, hu, Lungs(mask, grid)) for name in ("one", "two")]
+    made = make_template(members, Registration(**REGISTRATION), 8)
+    for label in (1, 2):
+        assert (made.lungs == label).sum() == pytest.approx((mask == label).sum(), rel=0.02)
+
+
+def test_the_template_has_the_mean_volume_of_its_members_at_one_size(template):
+    """Both are the pattern, scaled: so is their mean, by the means of their scales."""
+    mask, _ = read_array(template[0] / "mask.nii.gz")
+    _, pattern, _ = chest(2.0)
+    for label in (1, 2):
+        expected = (pattern == label).sum() * 2.0**3 * MEAN.prod()
+        assert (mask == label).sum() * 6.0**3 == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("lost", [{1}, {2}, {1, 2}])
+def test_scans_without_a_common_shape_make_no_template(lost):
+    """As antspyx's mean would be, of lungs that lie beside each other."""
+    _, mask, grid = chest(8.0)
+    signs = np.where(mask == 1, 1.0, np.where(mask == 2, -1.0, 0.0))
+    signs[np.isin(mask, list(lost))] *= 0.2
+    litres = {label: (mask == label).sum() * 8.0**3 / 1e6 for label in (1, 2)}
+    with pytest.raises(ScanError, match="the scans have no common shape") as fault:
+        lungs_of(signs, grid, litres, 8.0, 4)
+    assert "atlas.scans" in fault.value.advice
 
 
 def lung_centre() -> np.ndarray:

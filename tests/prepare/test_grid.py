@@ -5,6 +5,7 @@ from prepare.chest import AXES, LETTERS
 
 from ctssl.prepare.grid import Grid, axes_direction, covering_grid
 from ctssl.prepare.images import read_array, write_array
+from ctssl.prepare.volume import frame_of, image_on_grid
 
 
 def grid(axes: str) -> Grid:
@@ -48,10 +49,26 @@ def test_covering_grid_fills_the_box_and_stays_inside(axes):
         spacing = rng.uniform(0.5, 9)
         made = covering_grid(corners, spacing, axes)
         ends = made.corners_mm()
-        assert (ends.min(0) >= corners.min(0) - 1e-6).all()
-        assert (ends.max(0) <= corners.max(0) + 1e-6).all()
+        assert (ends.min(0) >= corners.min(0) - 1e-3 * spacing).all()
+        assert (ends.max(0) <= corners.max(0) + 1e-3 * spacing).all()
         assert (np.ptp(ends, axis=0) + spacing > np.ptp(corners, axis=0)).all()  # no room for one more voxel
         np.testing.assert_allclose(ends.mean(0), (corners.min(0) + corners.max(0)) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("spacing_mm", [0.7, 0.9, 1.4, 1.8])
+@pytest.mark.parametrize("axes", ["LPS", "RAS"])
+def test_a_header_whose_spacing_is_rounded_moves_no_voxel(tmp_path, spacing_mm, axes):
+    """NIfTI holds 0.7 mm as 0.699999988; the grid of the file is still that of 0.7 mm, to the voxel."""
+    array = np.random.default_rng(0).integers(-1000, 1000, (31, 40, 253)).astype(np.int16)
+    path = tmp_path / "scan.nii.gz"
+    write_array(path, array, Grid((-17.3, 41.9, -300.1), spacing_mm, (253, 40, 31), axes))
+    image = sitk.ReadImage(str(path))
+    assert image.GetSpacing()[0] == pytest.approx(float(np.float32(spacing_mm)), abs=1e-12)
+    assert float(np.float32(spacing_mm)) < spacing_mm
+    made = frame_of(image, spacing_mm, axes)
+    assert made.shape == array.shape
+    np.testing.assert_allclose(made.origin_mm, (-17.3, 41.9, -300.1), atol=1e-4)
+    np.testing.assert_allclose(image_on_grid(image, made, outside=-2000), array, atol=0.1)
 
 
 def test_a_box_thinner_than_a_voxel_gets_one():

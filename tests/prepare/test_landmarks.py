@@ -145,6 +145,16 @@ def test_landmarks_are_the_points_of_the_grid_whose_patch_holds_lung(edge):
     assert 0 < len(got) < len(axes[0]) * len(axes[1]) * len(axes[2])
 
 
+def test_lungs_of_whole_pitches_get_the_same_grid_wherever_they_lie():
+    """41 voxels of 0.7 mm reach over 28 mm, which is 2 pitches and so 3 landmarks: neither 2 nor 4."""
+    lungs = np.ones((41, 41, 41), np.uint8)
+    for origin in np.random.default_rng(5).uniform(-300, 300, (40, 3)).round(1):
+        grid = Grid(tuple(origin), 0.7, (41, 41, 41), "LPS")
+        got = grid_landmarks(lungs, grid, edge=16, pitch_mm=14.0, min_lung_fraction=0.0)
+        assert len(got) == 27
+        np.testing.assert_allclose(got[0], origin, atol=1e-6)
+
+
 def test_the_main_label_of_a_patch_is_its_most_frequent_one():
     rng = np.random.default_rng(6)
     labels = rng.integers(0, 3, (10, 12, 9)).repeat(6, 0).repeat(6, 1).repeat(6, 2).astype(np.uint8)

@@ -34,7 +34,7 @@ def test_no_lung_and_other_shapes_are_errors():
 
 LIMITS = Quality(warn_dice=0.95, warn_min_jacobian=0.05, warn_valid_fraction=0.9)
 GOOD = {"cut_bottom": False, "cut_top": False, "dice_right": 0.98, "dice_left": 0.97}
-GOOD |= {"min_jacobian": 0.3, "landmarks": 10, "valid": 9}
+GOOD |= {"min_jacobian": 0.3, "landmarks": 10, "valid": 9, "edges": 14}
 
 
 def test_a_good_scan_passes_without_reasons():
@@ -49,6 +49,7 @@ def test_a_good_scan_passes_without_reasons():
         ({"dice_left": 0.94}, "left lung"),
         ({"min_jacobian": 0.04}, "Jacobian"),
         ({"valid": 8}, "8 of 10 landmarks"),
+        ({"edges": 4}, "4 edges join 9 landmarks"),
     ],
 )
 def test_each_fault_warns_and_says_which(change, word):

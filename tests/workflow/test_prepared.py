@@ -188,6 +188,27 @@ def test_a_study_that_moved_as_a_whole_finds_its_stores(study):
     assert (study.results / first["path"]).resolve() == study.folder / "their stores/stores/s0"
 
 
+def test_results_may_be_a_link_to_another_disk(study):
+    disk = study.folder.parent / "disk/deep/er"
+    disk.mkdir(parents=True)
+    shutil.rmtree(study.results)
+    study.results.symlink_to(disk)
+    study.snakemake("results/runs/tiny/seed0/all/model.safetensors")
+    [first, *_] = table(disk / "scans.csv")
+    assert (disk / first["path"]).resolve() == study.folder / "their stores/stores/s0"
+
+
+def test_stores_with_another_number_of_landmarks_are_excluded(study):
+    card = study.folder / "their stores/atlas/atlas.json"
+    values = json.loads(card.read_text())
+    values["landmarks_mm"] = values["landmarks_mm"][:-1]
+    card.write_text(json.dumps(values))
+    (study.results / "failures.csv").unlink()
+    study.snakemake("results/failures.csv")
+    assert {row["scan"] for row in study.failures()} >= {"s0", "s1"}
+    assert all("has 6 landmarks, not 5" in row["reason"] for row in study.failures())
+
+
 def test_a_damaged_patch_is_an_error_that_names_the_way_out(study):
     [shard] = [
         p for p in (study.folder / "their stores/stores/s2/store.zarr/patches/c").rglob("*") if p.is_file()

@@ -1,35 +1,31 @@
 """A cohort of synthetic scans on disk: images, truth, and scans.csv with labels."""
 
-import csv
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from ctssl.cohorts.phantom.chest import build_chest, load_chest
-from ctssl.cohorts.phantom.scan import SyntheticScan, make_scan, true_points
-from ctssl.cohorts.phantom.scanner import Scanner, scanner_of
-from ctssl.cohorts.phantom.subject import Subject, burden, draw_subject, labels, visit
-from ctssl.log import Progress, tell
+from ctssl.cohorts.phantom.chest import Chest, load_chest
+from ctssl.cohorts.phantom.deform import Deformation
+from ctssl.cohorts.phantom.folder import TABLE, claimed, make_all, plain, shared_chest, write_table
+from ctssl.cohorts.phantom.scan import SyntheticScan, deformation_of, make_scan
+from ctssl.cohorts.phantom.scanner import Scanner, scanner_of, subslices
+from ctssl.cohorts.phantom.subject import Subject, burden, draw_subject, labels, returning, visit
+from ctssl.errors import ConfigError
+from ctssl.log import tell
 
-CARD = "phantom.json"
-RECIPE = 3
+RECIPE = 4
 """Raise it when the same arguments make other images."""
 
 BRANCH_POINTS = 500
 """How many points where vessels divide are written with each scan; the thickest vessels first."""
 
 _REVISIT_FROM = 8
+_LARGE_MM3 = 5.5e7  # box of a large person's scan
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,9 @@ class CohortPlan:
         seed: of everything that is drawn.
         scanner: the grid; kernel, noise and table come from the sites.
         sites: names in `scanner.SITES`, taken in turn.
+
+    Raises:
+        ConfigError: no scans, a negative seed, an unknown site.
     """
 
     scans: int
@@ -48,16 +47,32 @@ class CohortPlan:
     scanner: Scanner
     sites: tuple[str, ...] = ("A",)
 
+    def __post_init__(self) -> None:
+        if self.scans < 1 or self.seed < 0:
+            raise ConfigError(
+                f"a cohort has one scan or more and a seed from 0, but these are {self.scans}, {self.seed}"
+            )
+        for site in self.sites:
+            scanner_of(site, self.scanner)  # raises when there is no such site
+
     def subject(self, number: int) -> tuple[str, int, Subject]:
         """Name of the subject of scan `number`, which visit it is, and who it is then."""
-        second = self.scans >= _REVISIT_FROM and number == self.scans - 1
+        revisited = self.scans >= _REVISIT_FROM and number >= self.scans - 2
+        second = revisited and number == self.scans - 1
         person = number - 1 if second else number
         who = draw_subject(self.seed, person)
+        if revisited:
+            who = returning(who)
         return f"subject{person:03}", int(second), visit(who, 1) if second else who
 
     def scanner_at(self, number: int) -> Scanner:
         """The scanner of scan `number`."""
         return scanner_of(self.sites[number % len(self.sites)], self.scanner)
+
+    def voxels(self) -> int:
+        """About how many voxels a scan has, sampled planes between its slices included."""
+        planes = subslices(self.scanner) / self.scanner.slice_mm
+        return int(_LARGE_MM3 * planes / self.scanner.spacing_mm**2)
 
     def chest_mm(self) -> float:
         """Voxels of the canonical chest: as fine as the scans, where that can be seen."""
@@ -68,50 +83,22 @@ def write_cohort(folder: Path, plan: CohortPlan) -> None:
     """Nothing; writes `images/*.nii.gz`, `truth/{scan}/*`, `scans.csv` and a card into the folder.
 
     A folder that holds exactly this cohort already is left alone.
+
+    Raises:
+        ConfigError: the folder holds something else, or another run writes into it.
     """
-    card = {"recipe": RECIPE, **asdict(plan)}
-    card = json.loads(json.dumps(card))
-    if (folder / CARD).exists() and json.loads((folder / CARD).read_text()) == card:
-        tell(f"phantom: {plan.scans} scans are already in {folder}")
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CARD).unlink(missing_ok=True)  # it must not vouch for what is half rewritten
-    for made in ("images", "truth"):  # of another cohort, perhaps a larger one
-        shutil.rmtree(folder / made, ignore_errors=True)
-        (folder / made).mkdir()
-    with shared_chest(plan.chest_mm()) as chest, workers() as pool:
-        rows = []
-        with Progress("phantom", plan.scans, "scans") as progress:
-            for row in pool.map(partial(_write_one, folder, plan, chest), range(plan.scans)):
-                rows.append(row)
-                progress.advance()
-    write_table(folder / "scans.csv", rows)
-    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    with claimed(folder, "images", plain({"recipe": RECIPE, **asdict(plan)})) as wanted:
+        if not wanted:
+            tell(f"phantom: {plan.scans} scans are already in {folder}")
+            return
+        for made in ("images", "truth"):  # of another plan, perhaps a larger one
+            if (folder / made).exists():
+                shutil.rmtree(folder / made)
+            (folder / made).mkdir()
+        with shared_chest(plan.chest_mm()) as chest:
+            rows = make_all(partial(_write_one, folder, plan, chest), plan.scans, plan.voxels(), "phantom")
+        write_table(folder / TABLE, rows)
     tell(f"phantom: {plan.scans} scans are in {folder}")
-
-
-@contextmanager
-def shared_chest(spacing_mm: float) -> Iterator[Path]:
-    """A folder from which all processes read one canonical chest."""
-    with TemporaryDirectory(prefix="ctssl-chest-") as name:
-        build_chest(spacing_mm).save(Path(name))
-        yield Path(name)
-
-
-@contextmanager
-def workers() -> Iterator[ProcessPoolExecutor]:
-    """One process for each processor that we may use."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        yield pool
-
-
-def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Nothing; writes rows as CSV."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def table_row(plan: CohortPlan, number: int, scan: SyntheticScan) -> dict[str, Any]:
@@ -154,13 +141,20 @@ def _write_one(folder: Path, plan: CohortPlan, chest_folder: Path, number: int) 
     truth.mkdir(parents=True, exist_ok=True)
     write_nifti(truth / "lobes.nii.gz", scan.lobes, scan)
     write_nifti(truth / "lesions.nii.gz", scan.lesions, scan)
-    _write_points(truth / "branch_points.csv", subject, scanner, chest.branch_points_mm[:BRANCH_POINTS])
-    (truth / "deformation.json").write_text(json.dumps(subject.deformation.to_json()) + "\n")
+    _write_points(truth / "branch_points.csv", deformation_of(subject, scanner), scan, chest)
+    (truth / "deformation.json").write_text(json.dumps(deformation_of(subject, scanner).to_json()) + "\n")
     first = {name: row[name] for name in ("scan", "subject")}
     return first | {"image": image} | row
 
 
-def _write_points(path: Path, subject: Subject, scanner: Scanner, canonical_mm: np.ndarray) -> None:
-    both = np.concatenate([canonical_mm, true_points(subject, scanner, canonical_mm)], 1)
+def _write_points(path: Path, deformation: Deformation, scan: SyntheticScan, chest: Chest) -> None:
+    canonical = chest.branch_points_mm[:BRANCH_POINTS]
+    there = deformation(canonical)
+    voxels = np.rint((there - scan.origin_mm) / scan.spacing_mm).astype(int)[:, ::-1]
+    inside = ((voxels >= 0) & (voxels < scan.lobes.shape)).all(1)
+    visible = np.zeros(len(there), int)
+    visible[inside] = scan.lobes[tuple(voxels[inside].T)] > 0
     names = [f"{axis}_{where}_mm" for where in ("atlas", "scan") for axis in "xyz"]
-    np.savetxt(path, both, "%.4f", delimiter=",", header=",".join(names), comments="")
+    table = np.concatenate([canonical, there, visible[:, None]], 1)
+    formats = ["%.4f"] * 6 + ["%d"]
+    np.savetxt(path, table, formats, delimiter=",", header=",".join([*names, "visible"]), comments="")

@@ -10,6 +10,7 @@ _DIAPHRAGM_MM = 13.0  # lower at full hyperinflation, higher after poor breath h
 _WAVES = 5
 _STRAIN = (0.5, 0.72)  # sum over waves of amplitude times wave number; with the diaphragm it stays below 1
 _WAVE_MM = (140.0, 300.0)
+_ITERATIONS = 200  # a step is at most 0.87 of the one before: 1e-9 mm take less
 _BASE_MM, _SOFT_MM = -55.0, 22.0  # height and softness of the step by which the diaphragm moves
 
 
@@ -101,14 +102,26 @@ class Deformation:
         Args:
             subject_mm: x, y, z.
             tolerance_mm: the last step is smaller; the error is at most a few times this.
+
+        Raises:
+            ValueError: a point or a parameter is no finite number, or the iteration does not come to rest.
         """
         goal = (subject_mm - self.shift_mm) @ np.linalg.inv(self.matrix).T
-        points = goal
-        while True:
+        if not np.isfinite(goal).all():
+            msg = "an inverse is of finite points, but there are NaN or infinite ones: leave them out"
+            raise ValueError(msg)
+        points, last = goal, np.inf
+        for _ in range(_ITERATIONS):
             step = goal - self._local(points) - points
             points = points + step
-            if not step.size or np.abs(step).max() < tolerance_mm:
+            last = np.abs(step).max(initial=0)
+            if last < tolerance_mm:
                 return points
+        msg = (
+            f"the inverse comes within {tolerance_mm:g} mm in {_ITERATIONS} steps, but the last step is "
+            f"{last:.3g} mm: ask for less, or look for parameters that fold the body"
+        )
+        raise ValueError(msg)
 
     def _local(self, points_mm: np.ndarray) -> np.ndarray:
         local = np.sin(points_mm @ self.waves.T + self.phases) @ self.amplitudes_mm

@@ -84,9 +84,7 @@ def add_disease(
     """(P,) float32 HU of the sick lungs and (P,) uint8 lesions, labels of LESIONS; `hu` is not changed.
 
     Shares are exact as long as a zone has room: a voxel has one label, and what is claimed later takes
-    the best of what is free.
-
-    All lungs carry the texture of `add_texture`, which is no lesion.
+    the best of what is free. All lungs carry the texture of `add_texture`, which is no lesion.
 
     Args:
         hu: (P,) float32, parenchyma about -870, vessels brighter.
@@ -95,7 +93,7 @@ def add_disease(
         seed: of all patterns.
 
     Raises:
-        ValueError: so little lung that the nodules do not fit.
+        ValueError: no place was found for a nodule between the others.
     """
     hu = add_texture(hu, where, disease.texture, seed)
     lesions = np.zeros(len(hu), np.uint8)
@@ -177,14 +175,16 @@ def _inward(distance_mm: np.ndarray) -> np.ndarray:
 
 
 def _nodules(where: LungPoints, count: int, lesions: np.ndarray, seed: int) -> list[_Paint]:
-    rng = np.random.default_rng([seed, NODULE])
     paints: list[_Paint] = []
     centres, radii = np.empty((0, 3)), np.empty(0)
-    for radius, solid in zip(rng.uniform(2, 10, count), rng.random(count) < 0.7, strict=True):
+    for number in range(count):
+        rng = np.random.default_rng([seed, NODULE, number])  # one more leaves the others as they are
+        radius, solid = rng.uniform(2, 10), rng.random() < 0.7
         tries = rng.uniform(lungs.LOW_MM, lungs.HIGH_MM, (_TRIES, 3))  # the same whatever the voxels
         gaps = np.linalg.norm(tries[:, None] - centres, axis=-1) - radii - radius
         fits = (gaps > 3).all(1) & (lungs.lung_margin(*tries.T) > radius / 2)
-        assert fits.any(), "the lungs have room for MAX_NODULES"
+        if not fits.any():
+            raise ValueError(f"nodule {number} needs free lung, but none fits: change the seed")
         centre = tries[fits.argmax()]
         centres, radii = np.vstack([centres, centre]), np.append(radii, radius)
         at = np.flatnonzero(np.abs(where.points_mm[:, 2] - centre[2]) < radius + where.spacing_mm)

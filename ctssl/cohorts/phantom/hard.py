@@ -32,11 +32,16 @@ FLUID_HU = 20.0
 METAL_HU = 8000.0  # a scanner's scale ends far below: it shows its largest value
 LOW_DOSE_NOISE = 4.0
 TILT_DEG = 22.0
+_APART = (
+    {"one-lung-right", "one-lung-left"},
+    {"one-lung-right", "pneumothorax"},
+)
 _CUT = {
     "cut-bottom": (2, 0, 0.3),
     "cut-top": (2, 1, 0.2),
     "cut-side": (0, 0, 0.12),
 }  # axis, side, share of lungs
+_GAP_MM = 8.0  # half the width of the bronchi and vessels that a lung closes around
 _RIM_MM = 45.0  # thickest air of the pneumothorax
 _SHIFT_MM = 7.0, 3.0  # motion along z, y
 _PERIOD_MM = 45.0  # the table's way in one breath
@@ -57,7 +62,7 @@ def check(hard: Collection[str]) -> None:
     """Nothing.
 
     Raises:
-        ConfigError: a name that is no hard case.
+        ConfigError: a name that is no hard case, or cases that one body cannot have together.
     """
     unknown = [name for name in hard if name not in HARD_CASES]
     if unknown:
@@ -65,6 +70,12 @@ def check(hard: Collection[str]) -> None:
             f"hard cases are {', '.join(HARD_CASES)}, but there came {', '.join(unknown)}",
             "correct the name",
         )
+    for pair in _APART:
+        if pair <= set(hard):
+            raise ConfigError(
+                f"one lung stays, and only a lung can collapse, but there came {' and '.join(sorted(pair))}",
+                "drop one of the two",
+            )
 
 
 def extra_rotation_deg(hard: Collection[str]) -> np.ndarray:
@@ -93,7 +104,6 @@ def cut_box(
 def alter_anatomy(
     hu: np.ndarray,
     lungs: np.ndarray,
-    depth_mm: np.ndarray | None,
     points_mm: np.ndarray,
     hard: Collection[str],
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -104,17 +114,16 @@ def alter_anatomy(
     Args:
         hu: (z, y, x).
         lungs: (z, y, x), 1 right, 2 left.
-        depth_mm: (z, y, x) distance to the pleura; None: measured here, in canonical mm.
         points_mm: (z, y, x, 3) canonical x, y, z of the voxels.
         hard: names of hard cases; those that do not concern the anatomy are passed over.
     """
     check(hard)
     hu, lungs = hu.astype(np.float32), lungs.copy()
     if "pneumothorax" in hard and (lungs == RIGHT).any():
-        _collapse(hu, lungs, depth_mm, points_mm)
+        _collapse(hu, lungs, points_mm)
     for name, label in (("one-lung-right", RIGHT), ("one-lung-left", LEFT)):
         if name in hard:
-            _fill(hu, lungs, label)
+            _fill(hu, lungs, label, points_mm)
             lungs[lungs == label] = 0
     if "metal" in hard:
         metal = _implants(points_mm) & (lungs == 0) & (hu > -500)  # in tissue, not in air
@@ -122,18 +131,31 @@ def alter_anatomy(
     return hu, lungs
 
 
-def _place(lungs: np.ndarray, label: int) -> np.ndarray:
+def _place(lungs: np.ndarray, label: int, spacing_mm: list[float]) -> np.ndarray:
     """(z, y, x) bool: a lung with the vessels and bronchi in it, which its mask may leave out."""
-    lung = lungs == label
-    closed = ndimage.binary_closing(lung, iterations=3) | lung
-    return closed & (lungs != RIGHT + LEFT - label)
+    return _closed(lungs == label, spacing_mm) & (lungs != RIGHT + LEFT - label)
 
 
-def _collapse(hu: np.ndarray, lungs: np.ndarray, depth_mm: np.ndarray | None, points_mm: np.ndarray) -> None:
+def _closed(part: np.ndarray, spacing_mm: list[float]) -> np.ndarray:
+    """(z, y, x) bool: the part with its gaps narrower than twice _GAP_MM, whatever the voxels."""
+    out = part.copy()
+    if not part.any():
+        return out
+    pad = [int(np.ceil(_GAP_MM / step)) + 1 for step in spacing_mm]
+    box = tuple(
+        slice(max(found.start - n, 0), found.stop + n)
+        for found, n in zip(ndimage.find_objects(part.astype(np.uint8))[0], pad, strict=True)
+    )
+    wide = ndimage.distance_transform_edt(~part[box], spacing_mm) <= _GAP_MM
+    out[box] |= True if wide.all() else ndimage.distance_transform_edt(wide, spacing_mm) > _GAP_MM
+    return out
+
+
+def _collapse(hu: np.ndarray, lungs: np.ndarray, points_mm: np.ndarray) -> None:
     """Nothing; air takes the front and the top of the right lung, the rest keeps all of its tissue."""
-    right, place = lungs == RIGHT, _place(lungs, RIGHT)
-    if depth_mm is None:
-        depth_mm = ndimage.distance_transform_edt(place, _spacing_mm(points_mm))
+    spacing_mm = _spacing_mm(points_mm)
+    right, place = lungs == RIGHT, _place(lungs, RIGHT, spacing_mm)
+    depth_mm = ndimage.distance_transform_edt(place, spacing_mm)
     points = points_mm[right]
     front, top = np.clip((20 - points[:, 1]) / 100, 0, 1), np.clip((points[:, 2] - 10) / 110, 0, 1)
     hangs = np.clip((np.linalg.norm(points - np.array(_HILUM_MM, np.float32), axis=1) - 15) / 40, 0, 1)
@@ -143,13 +165,13 @@ def _collapse(hu: np.ndarray, lungs: np.ndarray, depth_mm: np.ndarray | None, po
     rest = right & ~air
     soft = rest & (hu < -500)
     hu[soft] = -1000 + (hu[soft] + 1000) * right.sum() / max(rest.sum(), 1)
-    hu[air | (ndimage.binary_closing(air, iterations=3) & place & ~right)] = -1000  # no vessels in the air
+    hu[air | (_closed(air, spacing_mm) & place & ~right)] = -1000  # no vessels in the air
     lungs[air] = 0
 
 
-def _fill(hu: np.ndarray, lungs: np.ndarray, label: int) -> None:
+def _fill(hu: np.ndarray, lungs: np.ndarray, label: int, points_mm: np.ndarray) -> None:
     """Nothing; fluid takes a lung's place, up to the voxels that hold its edge in part."""
-    place = _place(lungs, label)
+    place = _place(lungs, label, _spacing_mm(points_mm))
     edge = ndimage.binary_dilation(place) & (lungs != RIGHT + LEFT - label) & (hu < -110)
     hu[place | edge] = FLUID_HU
 

@@ -23,13 +23,14 @@ import numpy as np
 from ctssl import __version__
 from ctssl.cohorts.phantom import cohort
 from ctssl.cohorts.phantom.chest import Chest, build_chest, load_chest
-from ctssl.cohorts.phantom.cohort import CARD, CohortPlan
-from ctssl.cohorts.phantom.scan import SyntheticScan, make_scan, true_points
+from ctssl.cohorts.phantom.cohort import CohortPlan
+from ctssl.cohorts.phantom.folder import TABLE, claimed, make_all, plain, read_json, write_table
+from ctssl.cohorts.phantom.scan import SyntheticScan, deformation_of, make_scan, true_points
 from ctssl.cohorts.phantom.scanner import MAX_HU, MIN_HU, Scanner
 from ctssl.cohorts.phantom.subject import Subject
 from ctssl.errors import ConfigError, CtsslError
 from ctssl.jobs.status import Status
-from ctssl.log import Progress, tell
+from ctssl.log import tell
 from ctssl.prepare.atlas import Atlas, builtin_atlas, read_atlas, write_card
 from ctssl.prepare.graph import scan_edges
 from ctssl.prepare.landmarks import extract_patches, lung_fraction, valid_landmarks
@@ -43,6 +44,7 @@ RECIPE = 1
 # As in config.yaml, which this machine cannot read.
 MIN_LUNG_FRACTION, MIN_INSIDE_FRACTION, RHO_PITCHES = 0.1, 0.5, 1.2
 LAA_HU = -950
+_WIDEST_MM = 150.0  # with landmarks farther apart than this there are too few
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class OraclePlan:
         sites: hospitals, taken in turn; see `scanner.SITES`.
 
     Raises:
-        ConfigError: no scans, or a site or spacing that there is not.
+        ConfigError: no scans, a negative seed, or a pitch, site or spacing that there is not.
     """
 
     scans: int
@@ -69,10 +71,11 @@ class OraclePlan:
     sites: tuple[str, ...] = ("A",)
 
     def __post_init__(self) -> None:
-        if self.scans < 1:
-            raise ConfigError(f"a cohort has one scan or more, but scans is {self.scans}", "give --scans 200")
-        for number in range(len(self.sites)):
-            self.imaged.scanner_at(number)
+        if not 0 < self.pitch_mm <= _WIDEST_MM:
+            raise ConfigError(
+                f"landmarks lie up to {_WIDEST_MM:g} mm apart, but pitch_mm is {self.pitch_mm:g}"
+            )
+        _ = self.imaged  # whose plan is checked as it is made
 
     @property
     def imaged(self) -> CohortPlan:
@@ -85,22 +88,21 @@ def write_oracle(folder: Path, plan: OraclePlan) -> None:
     """Nothing; writes a prepared folder.
 
     A folder that holds exactly this already is left alone; of one that holds a part, whole scans are kept.
+
+    Raises:
+        ConfigError: the folder holds something else, or another run writes into it.
     """
-    card = {"oracle": RECIPE, "phantom": cohort.RECIPE, **_plain(asdict(plan))}
-    if _read(folder / CARD) == card:
-        tell(f"oracle: stores of {plan.scans} scans are already in {folder}")
-        return
-    (folder / "truth").mkdir(parents=True, exist_ok=True)
-    (folder / CARD).unlink(missing_ok=True)  # it must not vouch for what is half rewritten
-    rows = []
-    with TemporaryDirectory(prefix="ctssl-chest-") as shared, cohort.workers() as pool:
-        _atlas_and_chest(folder / "atlas", plan).save(Path(shared))
-        with Progress("oracle", plan.scans, "scans") as progress:
-            for row in pool.map(partial(_write_one, folder, plan, Path(shared)), range(plan.scans)):
-                rows.append(row)
-                progress.advance()
-    cohort.write_table(folder / "scans.csv", rows)
-    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n")
+    card = plain({"oracle": RECIPE, "phantom": cohort.RECIPE, **asdict(plan)})
+    with claimed(folder, "oracle", card) as wanted:
+        if not wanted:
+            tell(f"oracle: stores of {plan.scans} scans are already in {folder}")
+            return
+        (folder / "truth").mkdir(exist_ok=True)
+        with TemporaryDirectory(prefix="ctssl-chest-") as shared:
+            _atlas_and_chest(folder / "atlas", plan).save(Path(shared))
+            make = partial(_write_one, folder, plan, Path(shared))
+            rows = make_all(make, plan.scans, plan.imaged.voxels(), "oracle")
+        write_table(folder / TABLE, rows)
     tell(f"oracle: stores of {plan.scans} scans are in {folder}")
 
 
@@ -161,34 +163,21 @@ def _write_one(folder: Path, plan: OraclePlan, shared: Path, number: int) -> dic
     atlas, scanner = read_atlas(folder / "atlas"), plan.imaged.scanner_at(number)
     name, visit, subject = plan.imaged.subject(number)
     recipes = {"oracle": RECIPE, "phantom": cohort.RECIPE, "store": RECIPES["store"]}
-    made_with = _plain(
+    made_with = plain(
         {"recipes": recipes, "atlas": atlas.id, "seed": plan.seed, "subject": name, "visit": visit}
         | {"scanner": asdict(scanner)}
     )
     truth, store = folder / "truth" / f"phantom{number:03}.json", folder / "stores" / f"phantom{number:03}"
-    known = _read(truth)
+    known = read_json(truth)
     if known.get("made_with") == made_with and (store / "store.json").exists():
         return dict(known["row"])
     truth.unlink(missing_ok=True)
     shutil.rmtree(store, ignore_errors=True)
     scan = make_store(store, store.name, subject, atlas, load_chest(shared), scanner)
-    row = _plain(cohort.table_row(plan.imaged, number, scan))
-    values = {"made_with": made_with, "row": row, "deformation": subject.deformation.to_json()}
+    row = plain(cohort.table_row(plan.imaged, number, scan))
+    values = {"made_with": made_with, "row": row, "deformation": deformation_of(subject, scanner).to_json()}
     truth.write_text(json.dumps(values) + "\n")
     return row
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The values of a JSON file; none when it is missing or was cut short."""
-    try:
-        return dict(json.loads(path.read_text()))
-    except (FileNotFoundError, ValueError):
-        return {}
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """The same values as they come back from JSON."""
-    return dict(json.loads(json.dumps(values)))
 
 
 def main() -> None:

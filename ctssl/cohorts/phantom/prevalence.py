@@ -1,4 +1,4 @@
-"""How often people have which disease, and how it goes on."""
+"""How often people have which disease, how it goes on, and how many die of it."""
 
 from dataclasses import replace
 
@@ -52,6 +52,12 @@ def worse(rng: np.random.Generator, disease: Disease) -> Disease:
             nodules=min(disease.nodules + int(rng.random() < 0.3), MAX_NODULES),
         )
     )
+
+
+def yearly_risk(age: float, disease: Disease) -> float:
+    """Deaths a year, once they can come, by age and by emphysema and ground glass at the first visit."""
+    sick = 0.075 * disease.centrilobular**2 + 0.3 * disease.panlobular + 0.5 * disease.ground_glass
+    return float(0.015 * np.exp(0.05 * (age - 60) + sick))
 
 
 def _with_room(disease: Disease) -> Disease:

@@ -23,6 +23,7 @@ from ctssl.prepare.grid import Grid
 
 _COARSE_MM = 10.0  # grid of the inverse, which bends so little that cubic interpolation errs by < 0.05 mm
 _BEYOND_MM = 12.0  # body that is scanned above and below the lungs
+_FARTHEST_MM = 400.0  # no canonical skin lies farther from the middle
 _SKIN_MM, _SKIN_HU = 2.0, 20.0
 _BREAST_MM = 26.0
 _AIR_HU = -1000.0
@@ -61,42 +62,69 @@ class SyntheticScan:
 
 
 def make_scan(subject: Subject, scanner: Scanner, chest: Chest) -> SyntheticScan:
-    """A scan of one subject, the same for the same arguments."""
-    deformation = subject.deformation.turned(hard.extra_rotation_deg(scanner.hard))
-    low, high = _field_of_view(deformation, subject.fat_mm, scanner)
+    """A scan of one subject, the same for the same arguments.
+
+    Lesions take their shares of the lung that the scan shows: where the field of view cuts the lungs, the
+    patterns are those of the whole scan, but what they claim is drawn anew.
+    """
+    deformation = deformation_of(subject, scanner)
+    low, high = _field_of_view(deformation, subject, scanner)
     x, y, z = scan_axes(low, high, scanner)
     points, skin_mm = _canonical(deformation, subject, (x, y, planes_mm(z, scanner)))
     hu, lobes, lesions = _scene(subject, chest, points, skin_mm, scanner.spacing_mm)
     if scanner.hard:
-        hu, kept = hard.alter_anatomy(hu, sides(lobes), None, points, scanner.hard)
+        hu, kept = hard.alter_anatomy(hu, sides(lobes), points, scanner.hard)
         lobes[kept == 0] = lesions[kept == 0] = 0
     parts = subslices(scanner)
-    middle = slice(parts // 2, None, parts)  # what is at the centre of a slice stands for all of it
+    middle = slice(parts // 2, None, parts)  # the plane at the centre of a slice stands for all of it
     back_mm = float(y[np.flatnonzero((skin_mm > 0).any((0, 2)))[-1]])
     image = acquire(hu, (x, y, z), scanner, back_mm, np.random.default_rng([subject.seed, 1]))
     spacing = np.array([scanner.spacing_mm, scanner.spacing_mm, scanner.slice_mm])
     return SyntheticScan(image, lobes[middle], lesions[middle], np.array([x[0], y[0], z[0]]), spacing)
 
 
+def deformation_of(subject: Subject, scanner: Scanner) -> Deformation:
+    """From canonical points to this scan: the subject's own, turned as the subject lies."""
+    return subject.deformation.turned(hard.extra_rotation_deg(scanner.hard))
+
+
 def true_points(subject: Subject, scanner: Scanner, canonical_mm: np.ndarray) -> np.ndarray:
     """(P, 3) where canonical points (P, 3) lie in this scan, x, y, z in LPS mm: exactly."""
-    return subject.deformation.turned(hard.extra_rotation_deg(scanner.hard))(canonical_mm)
+    return deformation_of(subject, scanner)(canonical_mm)
 
 
 def _field_of_view(
-    deformation: Deformation, fat_mm: float, scanner: Scanner
+    deformation: Deformation, subject: Subject, scanner: Scanner
 ) -> tuple[np.ndarray, np.ndarray]:
     """(3,) lowest and (3,) highest x, y, z: the whole body across, the lungs and a little more along it."""
     axes = [np.arange(lungs.LOW_MM[d], lungs.HIGH_MM[d], _COARSE_MM) for d in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-    x, y, z = points.T
-    body_mm = deformation(points[np.abs(body.outline(x, y, z)) < _COARSE_MM])
-    lung_mm = deformation(points[np.abs(lungs.lung_margin(x, y, z)) < _COARSE_MM])
-    fat, ends = np.array([fat_mm, fat_mm, 0]), np.array([0, 0, _BEYOND_MM])
-    low, high = body_mm.min(0) - fat, body_mm.max(0) + fat
-    low[2], high[2] = (lung_mm.min(0) - ends)[2], (lung_mm.max(0) + ends)[2]
+    lung_mm = deformation(points[np.abs(lungs.lung_margin(*points.T)) < _COARSE_MM])
+    skin_mm = deformation(_skin_points(subject))
+    low, high = lung_mm.min(0) - _BEYOND_MM, lung_mm.max(0) + _BEYOND_MM
+    shown = skin_mm[(skin_mm[:, 2] > low[2] - _COARSE_MM) & (skin_mm[:, 2] < high[2] + _COARSE_MM)]
+    low[:2], high[:2] = shown[:, :2].min(0), shown[:, :2].max(0)
     low, high = field_of_view(low, high, scanner)
     return hard.cut_box(low, high, lung_mm.min(0), lung_mm.max(0), scanner.hard)
+
+
+def _skin_points(subject: Subject) -> np.ndarray:
+    """(P, 3) canonical points all over the skin, found by halving along rays from the middle outward."""
+    heights = np.arange(lungs.LOW_MM[2] - 3 * _COARSE_MM, lungs.HIGH_MM[2] + 3 * _COARSE_MM, _COARSE_MM)
+    turns = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    z, turn = (a.ravel() for a in np.meshgrid(heights, turns, indexing="ij"))
+    inner, outer = np.zeros(len(z)), np.full(len(z), _FARTHEST_MM)
+    for _ in range(10):  # to 0.4 mm
+        reach = (inner + outer) / 2
+        inside = _under_skin_mm(subject, reach * np.cos(turn), reach * np.sin(turn), z) > 0
+        inner, outer = np.where(inside, reach, inner), np.where(inside, outer, reach)
+    return np.stack([outer * np.cos(turn), outer * np.sin(turn), z], 1)
+
+
+def _under_skin_mm(subject: Subject, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """(P,) how deep canonical points lie under the skin; negative in the air."""
+    breasts = _BREAST_MM * body.breasts(x, y, z) if subject.sex == "F" else 0
+    return body.outline(x, y, z) + subject.fat_mm + breasts
 
 
 def _canonical(deformation: Deformation, subject: Subject, axes: Axes) -> tuple[np.ndarray, np.ndarray]:
@@ -107,29 +135,35 @@ def _canonical(deformation: Deformation, subject: Subject, axes: Axes) -> tuple[
     coarse_axes = [np.arange(a[0] - _COARSE_MM, a[-1] + 3 * _COARSE_MM, _COARSE_MM) for a in axes]
     z, y, x = np.meshgrid(*coarse_axes[::-1], indexing="ij")
     coarse = deformation.inverse(np.stack([x, y, z], -1).reshape(-1, 3), tolerance_mm=1e-3)
-    cx, cy, cz = coarse.T
-    fat = subject.fat_mm + (_BREAST_MM * body.breasts(cx, cy, cz) if subject.sex == "F" else 0)
-    skin = body.outline(cx, cy, cz) + fat
+    skin = _under_skin_mm(subject, *coarse.T)
     field = np.concatenate([coarse, skin[:, None]], 1).reshape(*x.shape, 4).astype(np.float32)
-    for d, fine in enumerate(axes[::-1]):
-        field = _interpolate(field, 1 + (fine - fine[0]) / _COARSE_MM, d)
+    for axis, fine in zip((2, 1, 0), axes, strict=True):  # x first: the last array then lies as it is read
+        field = _interpolate(field, 1 + (fine - fine[0]) / _COARSE_MM, axis)
     return field[..., :3], field[..., 3]
 
 
 def _interpolate(values: np.ndarray, position: np.ndarray, axis: int) -> np.ndarray:
-    """Values at positions along one axis, by the cubic through the four neighbours (Catmull and Rom)."""
+    """Values at positions along one axis, by the cubic through the four neighbours (Catmull and Rom).
+
+    A plain sum, plane by plane: a product of matrices would depend on the number of threads.
+    """
     first = position.astype(int)
     t = position - first
-    weights = (
-        (-t + 2 * t**2 - t**3) / 2,
-        (2 - 5 * t**2 + 3 * t**3) / 2,
-        (t + 4 * t**2 - 3 * t**3) / 2,
-        (-(t**2) + t**3) / 2,
-    )
-    matrix = np.zeros((len(position), values.shape[axis]), np.float32)
-    for shift, weight in enumerate(weights):
-        matrix[np.arange(len(position)), first + shift - 1] = weight
-    return np.moveaxis(np.tensordot(matrix, values, (1, axis)), 0, axis)
+    weights = np.stack(
+        [
+            (-t + 2 * t**2 - t**3) / 2,
+            (2 - 5 * t**2 + 3 * t**3) / 2,
+            (t + 4 * t**2 - 3 * t**3) / 2,
+            (-(t**2) + t**3) / 2,
+        ]
+    ).astype(np.float32)
+    values = np.moveaxis(values, axis, 0)
+    out = np.zeros((len(position), *values.shape[1:]), np.float32)
+    part = np.empty(values.shape[1:], np.float32)
+    for k, start in enumerate(first - 1):
+        for value, weight in zip(values[start : start + 4], weights[:, k], strict=True):
+            out[k] += np.multiply(value, weight, out=part)
+    return np.moveaxis(out, 0, axis)
 
 
 def _scene(
@@ -162,8 +196,10 @@ def _index(points_mm: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def _nearest(labels: np.ndarray, index: np.ndarray) -> np.ndarray:
-    rows = [np.clip(np.rint(i), 0, n - 1).astype(np.int32) for i, n in zip(index, labels.shape, strict=True)]
-    return labels[rows[0], rows[1], rows[2]]
+    at = np.zeros(index.shape[1], np.int32)
+    for position, count in zip(index, labels.shape, strict=True):
+        at = at * count + np.clip(np.rint(position), 0, count - 1).astype(np.int32)
+    return labels.ravel()[at]
 
 
 def _cover(hu: np.ndarray, skin_mm: np.ndarray) -> None:

@@ -125,8 +125,8 @@ def scan_axes(low_mm: np.ndarray, high_mm: np.ndarray, scanner: Scanner) -> Axes
 
 
 def subslices(scanner: Scanner) -> int:
-    """Planes whose mean is one slice: as many as keep them within 2 mm of each other."""
-    return int(np.ceil(scanner.slice_mm / _PLANE_MM - 1e-6))
+    """Planes whose mean is one slice: within 2 mm of each other, and odd in number: one is at the centre."""
+    return int(np.ceil(scanner.slice_mm / _PLANE_MM - 1e-6)) | 1
 
 
 def planes_mm(z_mm: np.ndarray, scanner: Scanner) -> np.ndarray:

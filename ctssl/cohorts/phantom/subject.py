@@ -6,13 +6,16 @@ import numpy as np
 
 from ctssl.cohorts.phantom.deform import Deformation
 from ctssl.cohorts.phantom.disease import LESIONS, Disease
-from ctssl.cohorts.phantom.prevalence import draw_disease, worse
+from ctssl.cohorts.phantom.prevalence import draw_disease, worse, yearly_risk
 
 CENSORED_YEARS = 10.0
 """Survival is followed up to here."""
 
 VISIT_YEARS = 5.0
 """Time between two visits."""
+
+_SMOKED_PER_YEAR = 0.5  # packs a day of everybody who ever smoked: nobody quits
+_SOON_YEARS = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,13 @@ class Subject:
         height_cm: of the body.
         bmi: kg/m2.
         pack_years: smoked so far.
+        lives_years: from the first visit to death.
         fat_mm: thickness under the skin, 8 to 45.
         gradient: density of the lungs.
         disease: grades.
         deformation: from canonical to this body, in this breath.
-        person_seed: of what stays from visit to visit.
-        seed: of what is this visit's own: where lesions lie, noise.
+        person_seed: of what stays from visit to visit, as where lesions lie.
+        seed: of what is this visit's own: noise, and the chance in hard cases.
     """
 
     number: int
@@ -63,6 +67,7 @@ class Subject:
     height_cm: float
     bmi: float
     pack_years: float
+    lives_years: float
     fat_mm: float
     gradient: Gradient
     disease: Disease
@@ -90,7 +95,14 @@ class Burden:
 
 
 def burden(lesions: np.ndarray, lungs_voxels: int) -> Burden:
-    """What labels of `disease.LESIONS` (any shape) amount to in lungs of so many voxels."""
+    """What labels of `disease.LESIONS` (any shape) amount to in lungs of so many voxels.
+
+    Raises:
+        ValueError: there is no lung.
+    """
+    if lungs_voxels < 1:
+        msg = f"a burden is a share of lung voxels, but there are {lungs_voxels}: the scan shows no lung"
+        raise ValueError(msg)
     counts = np.bincount(lesions.ravel(), minlength=max(LESIONS) + 1)
     shares = 100 * counts / lungs_voxels
     return Burden(**{name.replace(" ", "_"): float(shares[label]) for label, name in LESIONS.items()})
@@ -111,6 +123,7 @@ def draw_subject(cohort_seed: int, number: int) -> Subject:
     gradient = Gradient(rng.uniform(-885, -840), rng.uniform(0.15, 0.5), rng.uniform(0.05, 0.25))
     inflation = _inflation(rng, disease, bmi)
     deformation = Deformation.draw(rng, sex=sex, age=age, height_cm=height_cm, bmi=bmi, inflation=inflation)
+    lives_years = _SOON_YEARS + rng.exponential(1 / yearly_risk(age, disease))
     return Subject(
         number=number,
         visit=0,
@@ -119,6 +132,7 @@ def draw_subject(cohort_seed: int, number: int) -> Subject:
         height_cm=height_cm,
         bmi=bmi,
         pack_years=round(pack_years, 1),
+        lives_years=float(lives_years),
         fat_mm=float(fat_mm),
         gradient=gradient,
         disease=disease,
@@ -128,8 +142,15 @@ def draw_subject(cohort_seed: int, number: int) -> Subject:
     )
 
 
+def returning(subject: Subject) -> Subject:
+    """The same person, who lives to be scanned a second time."""
+    return replace(subject, lives_years=max(subject.lives_years, VISIT_YEARS + _SOON_YEARS))
+
+
 def visit(subject: Subject, visit: int) -> Subject:
     """The same person VISIT_YEARS after the last visit: older, a bit sicker, in another breath.
+
+    Who ever smoked has gone on, half a pack a day.
 
     Args:
         subject: as `draw_subject` gave it.
@@ -151,6 +172,7 @@ def visit(subject: Subject, visit: int) -> Subject:
         subject,
         visit=visit,
         age=round(subject.age + VISIT_YEARS * visit, 1),
+        pack_years=_smoked(subject.pack_years, VISIT_YEARS * visit),
         disease=disease,
         deformation=subject.deformation.inflated(breath),
         seed=subject.person_seed + visit,
@@ -158,7 +180,11 @@ def visit(subject: Subject, visit: int) -> Subject:
 
 
 def labels(subject: Subject, found: Burden) -> dict[str, str | int | float]:
-    """Columns of scans.csv, as docs/files.md lists them: the same for the same person, visit and burden."""
+    """Columns of scans.csv, as docs/phantom.md lists them: the same for the same person, visit and burden.
+
+    Survival counts from this visit, to a date of death that all visits of a person share. As in a study of
+    those who came back, it lies after the second visit; who is scanned later still dies 0.1 years after.
+    """
     lasting = np.random.default_rng([subject.person_seed, 3])
     rng = np.random.default_rng([subject.person_seed, 4, subject.visit])
     # The first holes cost most, and thinned lung still does much of its work.
@@ -170,8 +196,7 @@ def labels(subject: Subject, found: Burden) -> dict[str, str | int | float]:
     ratio = float(np.clip(ratio + lasting.normal(0, 0.02) + rng.normal(0, 0.01), 0.2, 0.92))
     dyspnea = (95 - fev1pp) / 17 + 0.04 * (subject.bmi - 26) + 0.02 * filled + lasting.normal(0, 0.6)
     attacks = 0.25 * np.exp(0.02 * (85 - fev1pp) + lasting.normal(0, 0.4))
-    risk = 0.012 * np.exp(0.05 * (subject.age - 60) + 0.025 * (85 - fev1pp) + 0.02 * filled)
-    years = rng.exponential(1 / risk)
+    years = round(max(subject.lives_years - VISIT_YEARS * subject.visit, _SOON_YEARS), 2)
     disease = subject.disease
     return {
         "age": subject.age,
@@ -185,7 +210,7 @@ def labels(subject: Subject, found: Burden) -> dict[str, str | int | float]:
         "mmrc": int(np.clip(np.floor(dyspnea), 0, 4)),
         "exacerbations": int(rng.poisson(attacks)),
         "exacerbation_followup": _yes(rng.poisson(attacks) > 0),
-        "survival_years": round(float(min(years, CENSORED_YEARS)), 2),
+        "survival_years": min(years, CENSORED_YEARS),
         "died": _yes(years < CENSORED_YEARS),
         "centrilobular": disease.centrilobular,
         "paraseptal": disease.paraseptal,
@@ -217,6 +242,10 @@ def _inflation(rng: np.random.Generator, disease: Disease, bmi: float) -> float:
     """-1 to 1: emphysema keeps air in, ground glass and a heavy belly keep it out, breaths differ."""
     lasting = 0.12 * disease.centrilobular + 0.1 * disease.panlobular - 0.08 * disease.ground_glass
     return float(np.clip(lasting - 0.15 - 0.02 * (bmi - 26) + rng.normal(0, 0.25), -1, 1))
+
+
+def _smoked(pack_years: float, years: float) -> float:
+    return round(pack_years + _SMOKED_PER_YEAR * years, 1) if pack_years > 0 else pack_years
 
 
 def _yes(value: bool | np.bool_) -> str:

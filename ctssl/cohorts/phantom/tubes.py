@@ -12,7 +12,6 @@ def draw_tubes(
     ends_mm: np.ndarray,
     radii_mm: np.ndarray,
     value: float,
-    within: np.ndarray | None = None,
 ) -> None:
     """Nothing; moves `values` toward `value` in the tubes, by the share of each voxel that they fill.
 
@@ -26,7 +25,6 @@ def draw_tubes(
         ends_mm: (S, 3).
         radii_mm: (S,).
         value: what a voxel inside a tube becomes.
-        within: (z, y, x) bool, voxels that may change; all without it.
     """
     starts, ends = grid.to_array(starts_mm), grid.to_array(ends_mm)  # from here on in voxels
     radii = radii_mm / grid.spacing_mm
@@ -41,7 +39,7 @@ def draw_tubes(
         box = tuple(slice(a, b) for a, b in zip(low[i], high[i], strict=True))
         distance = _distance(low[i], high[i], starts[i], ends[i])
         np.maximum(filled[box], share[i] * np.clip(drawn[i] - distance + 0.5, 0, 1), out=filled[box])
-    touched = filled > 0 if within is None else (filled > 0) & within
+    touched = filled > 0
     values[touched] += filled[touched] * (value - values[touched])
 
 
