@@ -129,8 +129,9 @@ def test_a_folder_that_is_named_by_a_way_around_can_be_written(tmp_path, monkeyp
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    write_store(Path("../there"), arrays(), CARD)
+    card = write_store(Path("../there"), arrays(), CARD)
     verify(tmp_path / "there")
+    assert open_store(tmp_path / "there").card == card
 
 
 def data_files(path, name):
