@@ -101,19 +101,19 @@ def test_lungs_overlap_and_nothing_folds(aligned, atlas):
     numbers = aligned.numbers
     assert min(numbers["dice_right"], numbers["dice_left"]) >= 0.95
     true = true_jacobians(atlas.landmarks).min()
-    assert 0.6 * true < numbers["min_jacobian"] < 1
+    assert 0.8 * true < numbers["min_jacobian"] < 1
     assert (numbers["cut_bottom"], numbers["cut_top"]) == (False, False)
     check_overlap(numbers, SETTINGS.min_dice)
 
 
 def test_landmarks_come_near_their_true_places(aligned, truth, atlas):
-    """Measured: start affine 12.2 mm; registered 6.1 mm, 4.5 mm for those within the lungs."""
+    """Measured: start affine 11.2 mm; registered 4.2 mm, 4.0 mm for those within the lungs."""
     errors = errors_mm(aligned, truth)
     scale, shift = start_affine(whole(), atlas.lungs, (False, False))
     start = np.linalg.norm(atlas.landmarks * scale + shift - truth, axis=1)
     assert errors.mean() < 0.65 * start.mean()
-    assert errors.mean() < 7.0
-    assert errors.max() < 16.0
+    assert errors.mean() < 5.5
+    assert errors.max() < 14.0
     assert errors[canonical_lungs.lungs(*atlas.landmarks.T) > 0].mean() < 5.5
 
 
