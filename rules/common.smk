@@ -22,7 +22,8 @@ try:
     prepared.check(CONFIG)
     MANIFEST = read_manifest(CONFIG.manifest, images=CONFIG.prepared is None)
     if CONFIG.prepared is None:
-        settings.atlas(CONFIG, MANIFEST)  # a missing file or scan ends here, with its message
+        # A missing atlas file or scan ends here, with its message.
+        settings.atlas(CONFIG, MANIFEST)
     for target in CONFIG.evaluation.targets:
         MANIFEST.column(target.column)
     if CONFIG.evaluation.stratify:
