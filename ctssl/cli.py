@@ -93,6 +93,45 @@ def samples(out: Path) -> None:
     fetch_samples(out)
 
 
+@cli.command("mask")
+@click.argument("image", type=PATH)
+@click.argument("out", type=PATH)
+@click.option("--method", type=click.Choice(["threshold", "lungmask"]), default="lungmask", show_default=True)
+@click.option(
+    "--model", type=click.Choice(["R231", "LTRCLobes", "R231CovidWeb"]), default="R231", show_default=True
+)
+@click.option("--weights", type=PATH, help="lungmask: .pth file, or folder of them [default: downloaded].")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+def mask_command(image: Path, out: Path, method: str, model: str, weights: Path | None, device: str) -> None:
+    """Mask the lungs of IMAGE (file or DICOM folder): OUT holds 1 right, 2 left on the same voxels."""
+    from ctssl.config import read
+    from ctssl.jobs.direct import mask
+    from ctssl.prepare.machine import Machine
+
+    defaults = read()
+    section = {"method": method, "model": model, "min_lung_l": defaults.mask.min_lung_l}
+    mask(image, out, section, Machine(defaults.limits.max_voxels, device, weights))
+
+
+@cli.command("register")
+@click.argument("mask", type=PATH)
+@click.option("--atlas", type=PATH, required=True, help="Lung mask of the atlas.")
+@click.option("--out", type=PATH, required=True, help="Folder for transforms, warped mask, quality.json.")
+@click.option("--threads", type=click.IntRange(1), show_default="as config.yaml says")
+def register_command(mask: Path, atlas: Path, out: Path, threads: int | None) -> None:
+    """Register MASK, lungs as 1 right and 2 left (or 50, 100), to those of an atlas, as config.yaml says."""
+    import json
+
+    from ctssl.config import read
+    from ctssl.jobs.direct import register
+
+    defaults = read()
+    settings = defaults.registration
+    if threads is not None:
+        settings = settings.model_copy(update={"threads": threads})
+    click.echo(json.dumps(register(mask, atlas, out, settings, defaults.limits.max_voxels), indent=1))
+
+
 @cli.command()
 @click.option("--results", type=PATH, default=Path("results"), show_default=True)
 def status(results: Path) -> None:
@@ -163,6 +202,32 @@ def register(scans: int, seed: int, spacing_mm: float, out: Path | None) -> None
     from ctssl.bench.report import report
 
     report(bench_register(scans, seed, spacing_mm), out)
+
+
+@bench.command()
+@click.argument("atlas", type=PATH)
+@click.argument("masks", type=PATH, nargs=-1, required=True)
+@click.option("--released", is_flag=True, help="The released settings too: ten minutes a mask.")
+@click.option("--json", "out", type=PATH, help="Also write the JSON here.")
+def masks(atlas: Path, masks: tuple[Path, ...], released: bool, out: Path | None) -> None:
+    """Register lung MASKS to that of an ATLAS: ours, its affine part, the released settings."""
+    from ctssl.bench.masks import bench_masks
+    from ctssl.bench.report import report
+
+    report(bench_masks(atlas, masks, with_released=released), out)
+
+
+@bench.command()
+@click.option("--suffix", type=click.Choice([".nii.gz", ".nii", ".nrrd", ".mha"]), default=".nii.gz")
+@click.option("--size", type=(int, int, int), default=(512, 512, 400), show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
+@click.option("--json", "out", type=PATH, help="Also write the JSON here.")
+def prepare(suffix: str, size: tuple[int, int, int], seed: int, out: Path | None) -> None:
+    """Prepare one full-size scan: seconds, memory, bytes read and written of each job."""
+    from ctssl.bench.prepare import bench_prepare
+    from ctssl.bench.report import report
+
+    report(bench_prepare(size, suffix, seed), out)
 
 
 @bench.command("phantom")

@@ -11,7 +11,11 @@ from pathlib import Path
 from ctssl.errors import ManifestError
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-OWN_COLUMNS = ("scan", "subject", "image", "mask", "exclude", "exclude_reason")
+_UID = re.compile(r"[0-9.]{1,64}")
+OWN_COLUMNS = (
+    *("scan", "subject", "image", "series_uid", "mask"),
+    *("exclude", "exclude_reason", "keep", "keep_reason"),
+)
 _YES, _NO = {"1", "true", "yes"}, {"", "0", "false", "no"}
 
 
@@ -27,6 +31,9 @@ class Row:
         mask: a lung mask of the user's own (1 right, 2 left), or None.
         exclude: the user left this scan out.
         exclude_reason: why.
+        keep: the user wants this scan used, whatever quality says of it.
+        keep_reason: why.
+        series_uid: which series of a DICOM folder to read, or None.
         labels: every other column as written.
     """
 
@@ -36,6 +43,9 @@ class Row:
     mask: Path | None = None
     exclude: bool = False
     exclude_reason: str = ""
+    keep: bool = False
+    keep_reason: str = ""
+    series_uid: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
 
 
@@ -167,17 +177,27 @@ def _row(
     image = values.get("image", "")
     if images and not image:
         faults.append("the image is missing")
-    flag = values.get("exclude", "").lower()
-    if flag not in _YES | _NO:
-        faults.append(f"exclude is yes or no, not {flag!r}")
+    flags = {name: values.get(name, "").lower() for name in ("exclude", "keep")}
+    faults += [f"{name} is yes or no, not {flag!r}" for name, flag in flags.items() if flag not in _YES | _NO]
+    exclude, keep = (flag in _YES for flag in flags.values())
+    if keep and exclude:
+        faults.append("keep and exclude cannot both be yes")
+    if keep and not values.get("keep_reason"):
+        faults.append("keep needs a keep_reason, which goes into the quality table")
+    uid = values.get("series_uid", "")
+    if uid and not _UID.fullmatch(uid):
+        faults.append(f"series_uid {uid!r}: a DICOM uid has up to 64 digits and '.'")
     mask = values.get("mask", "")
     row = Row(
         scan=scan,
         subject=subject,
         image=folder / image if image else None,
         mask=folder / mask if mask else None,
-        exclude=flag in _YES,
+        exclude=exclude,
         exclude_reason=values.get("exclude_reason", ""),
+        keep=keep,
+        keep_reason=values.get("keep_reason", ""),
+        series_uid=uid or None,
         labels={name: values[name] for name in columns if name not in OWN_COLUMNS},
     )
     return row, faults

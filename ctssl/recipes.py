@@ -5,11 +5,11 @@ for the same input and settings: everything made by that stage and below it is t
 """
 
 RECIPES: dict[str, int] = {
-    "atlas": 2,
-    "volume": 2,
-    "register": 1,
+    "atlas": 3,
+    "volume": 3,
+    "register": 2,
     "store": 1,
-    "cohort": 2,
+    "cohort": 3,
     "enough": 1,
     "pretrain": 1,
     "features": 1,

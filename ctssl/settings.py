@@ -95,6 +95,7 @@ def cohort(config: Config, manifest: Manifest) -> str:
     """Settings of the cohort's tables: which scans of which subjects, and which stores made elsewhere."""
     values: dict[str, Any] = {"quality": config.quality, "manifest": str(manifest.path)}
     values["scans"] = digest(members(manifest))
+    values["kept"] = {row.scan: row.keep_reason for row in manifest.rows if row.keep}
     if config.prepared is not None:
         stores = (f"{row.scan} {row.exclude} {_store_stamp(config.prepared, row)}" for row in manifest.rows)
         values |= {"prepared": str(config.prepared), "atlas": prepared_atlas(config.prepared)}
@@ -221,6 +222,7 @@ def _images(row: Row) -> dict[str, Any]:
     return {
         "image": str(row.image),
         "image_stamp": "" if row.exclude else stamp(row.image),
+        "series_uid": row.series_uid,
         "mask_image": str(row.mask) if row.mask else None,
         "mask_stamp": stamp(row.mask) if row.mask and not row.exclude else None,
     }
@@ -272,7 +274,8 @@ def _preparation(config: Config, manifest: Manifest) -> str:
     chest = json.loads(atlas(config, manifest))
     for key in ("mask", "ct", "landmarks"):
         del chest["atlas"][key]  # where a file lies is nothing to a model
-    chest.get("files", {}).pop("ct", None)  # nor is the CT: it is looked at, and no store depends on it
+    if not config.registration.ct_weight:
+        chest.get("files", {}).pop("ct", None)  # nor is the CT: it is looked at, and no store depends on it
     plain = [recipes, chest, mask(config), *(_plain(p) for p in parts)]
     return json.dumps(plain, sort_keys=True)
 

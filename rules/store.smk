@@ -38,6 +38,7 @@ rule cohort:
         failures=FAILURES,
         quality=QUALITY,
         scans=SCANS,
+        sheet=f"{RESULTS}/quality/index.html",
     log:
         f"{RESULTS}/logs/cohort.log",
     conda:
@@ -48,6 +49,7 @@ rule cohort:
     shell:
         "exec ctssl stage cohort --settings {params.settings:q} --log {log:q}"
         " --failures {output.failures:q} --quality {output.quality:q} --scans {output.scans:q}"
+        " --sheet {output.sheet:q}"
 
 
 rule enough:

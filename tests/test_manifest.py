@@ -200,3 +200,23 @@ def test_a_moved_study_keeps_its_stamps(tmp_path):
         (tmp_path / folder / "a.nii").write_text("same")
         os.utime(tmp_path / folder / "a.nii", ns=(5, 5))
     assert stamp(tmp_path / "here/a.nii") == stamp(tmp_path / "there/a.nii")
+
+
+def test_a_scan_may_be_kept_and_a_series_chosen(tmp_path):
+    table = "scan,image,keep,keep_reason,series_uid\na,a,yes,looked fine,1.2.840.5\nb,b,,,\n"
+    first, second = read_manifest(write(tmp_path, table)).rows
+    assert (first.keep, first.keep_reason, first.series_uid) == (True, "looked fine", "1.2.840.5")
+    assert (second.keep, second.keep_reason, second.series_uid) == (False, "", None)
+    assert read_manifest(write(tmp_path, table)).label_columns == ()
+
+
+def test_keeping_needs_a_reason_and_no_exclusion(tmp_path):
+    table = "scan,image,exclude,keep,keep_reason,series_uid\n"
+    said = faults(tmp_path, table + "a,a,,yes,,\nb,b,yes,yes,good,\nc,c,,maybe,,\nd,d,,,,x/y\n")
+    for fault in (
+        "line 2: keep needs a keep_reason",
+        "line 3: keep and exclude cannot both be yes",
+        "line 4: keep is yes or no, not 'maybe'",
+        "line 5: series_uid 'x/y'",
+    ):
+        assert fault in said

@@ -132,6 +132,8 @@ def test_a_changed_setting_reaches_exactly_its_stages(study, overlay, stages):
         ({"mask": "m.nii"}, OF_SCAN),
         ({"exclude": "yes"}, OF_SCAN),
         ({"exclude_reason": "moved"}, OF_SCAN),
+        ({"series_uid": "1.2.3"}, OF_SCAN),
+        ({"keep": "yes", "keep_reason": "looked fine"}, {"cohort"}),
     ],
     ids=lambda value: "" if isinstance(value, set) else str(value),
 )

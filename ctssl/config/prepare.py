@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ctssl.config.base import Section
 
@@ -83,8 +83,13 @@ class Mask(Section):
     """mask: right (1) and left (2) lung."""
 
     method: Literal["lungmask", "threshold"]
-    model: Literal["R231", "R231CovidWeb"] = Field(description="lungmask only: which network")
-    weights: Path | None = Field(description="lungmask only: a .pth file; null lets the package download it")
+    model: Literal["R231", "LTRCLobes", "R231CovidWeb"] = Field(
+        description="lungmask only: which network; what LTRCLobes leaves out is filled by R231"
+    )
+    weights: Path | None = Field(
+        description="lungmask only: a .pth file, or a folder with the released files (LTRCLobes needs two); "
+        "null downloads them"
+    )
     device: Literal["cpu", "cuda"] = Field(description="lungmask only")
     min_lung_l: float = Field(ge=0, description="less lung than this, in litres, means: no lungs seen")
 
@@ -93,14 +98,18 @@ class Registration(Section):
     """registration: affine and SyN between lung masks, with antspyx."""
 
     spacing_mm: float = Field(gt=0, description="grid on which masks are registered, in mm")
-    affine_iterations: tuple[int, ...] = Field(description="per level, coarse to fine")
     syn_iterations: tuple[int, ...] = Field(description="per level, coarse to fine")
     gradient_step: float = Field(gt=0)
     flow_sigma: float = Field(ge=0, description="smoothing of each update, in voxels of the grid")
     total_sigma: float = Field(ge=0, description="smoothing of the whole field, in voxels of the grid")
     seed: int = Field(ge=1, description="ITK takes 0 as: seed from the clock")
     threads: int = Field(ge=1, description="changes the last bits of the result, so it is a setting")
-    min_dice: float = Field(ge=0, le=1, description="a lung that overlaps the atlas less excludes the scan")
+    enough_dice: float = Field(
+        ge=0, le=1, description="a lung that overlaps the atlas less makes the scan try other starts"
+    )
+    ct_weight: float = Field(
+        ge=0, description="of the CT inside the lungs beside the masks; 0 takes the masks alone"
+    )
 
 
 class Graph(Section):
@@ -126,11 +135,34 @@ class Store(Section):
 
 
 class Quality(Section):
-    """quality: when a scan that is used gets a warning."""
+    """quality: when a scan gets a warning, and when it is left out; null: never."""
 
-    warn_dice: float = Field(ge=0, le=1, description="per lung, against the atlas, after registration")
-    warn_min_jacobian: float = Field(description="folding or near folding of the deformation")
-    warn_valid_fraction: float = Field(ge=0, le=1, description="share of valid landmarks")
+    warn_dice: float | None = Field(ge=0, le=1, description="a lung overlaps the atlas less")
+    exclude_dice: float | None = Field(ge=0, le=1)
+    warn_min_jacobian: float | None = Field(description="folding or near folding of the deformation")
+    exclude_min_jacobian: float | None
+    warn_inverse_mm: float | None = Field(
+        ge=0, description="95th percentile of how far the way to the atlas and back leads astray"
+    )
+    exclude_inverse_mm: float | None = Field(ge=0)
+    warn_valid_fraction: float | None = Field(ge=0, le=1, description="share of valid landmarks")
+    exclude_valid_fraction: float | None = Field(ge=0, le=1)
+    warn_slice_mm: float | None = Field(gt=0, description="the largest spacing of the scan is larger")
+    exclude_slice_mm: float | None = Field(gt=0)
+    warn_lung_range_l: tuple[float, float] | None = Field(
+        description="both lungs together hold less or more litres"
+    )
+    warn_left_right_range: tuple[float, float] | None = Field(
+        description="volume of the left lung / right lung; far above 1 may be a mirrored scan"
+    )
+
+    @field_validator("warn_lung_range_l", "warn_left_right_range")
+    @classmethod
+    def _range_rises(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            msg = f"a range is [low, high], but this is [{value[0]:g}, {value[1]:g}]"
+            raise ValueError(msg)
+        return value
 
 
 class Limits(Section):

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ctssl.jobs import atlas as atlas_job
+from ctssl.jobs import cohort as cohort_jobs
 from ctssl.jobs import scan as scan_jobs
 from ctssl.jobs import study, supervise
 from ctssl.log import redirect, say
@@ -70,7 +71,10 @@ def _reading_options(function: Callable[..., None]) -> Callable[..., None]:
 def _reader(values: dict[str, Any]) -> Machine:
     weights = values["mask_weights"]
     return Machine(
-        values["max_voxels"], values["mask_device"], None if weights == "download" else Path(weights)
+        max_voxels=values["max_voxels"],
+        device=values["mask_device"],
+        weights=None if weights == "download" else Path(weights),
+        memory_gb=values["memory_mb"] / 1000,
     )
 
 
@@ -122,16 +126,16 @@ def store(volume: Path, registration: Path, **values: Any) -> None:
     scan_jobs.store(_scan_job("store", values), volume, registration)
 
 
-@_job("failures", "quality", "scans")
+@_job("failures", "quality", "scans", "sheet")
 def cohort(settings: str, **out: Path) -> None:
-    """Write the tables of the cohort."""
-    study.cohort(settings, study.CohortTables(**out))
+    """Write the tables of the cohort and its contact sheet."""
+    cohort_jobs.cohort(settings, cohort_jobs.CohortTables(**out))
 
 
 @_job("failures", "quality", "out")
 def enough(settings: str, **paths: Path) -> None:
     """Fail when too many scans are excluded."""
-    study.enough(settings, **paths)
+    cohort_jobs.enough(settings, **paths)
 
 
 @_job("out")

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ctssl import settings as stage_settings
 from ctssl.config.prepare import Registration
@@ -18,7 +18,17 @@ from ctssl.jobs.status import Status
 from ctssl.log import say, tell
 from ctssl.prepare.machine import Machine
 
-VOLUME, MASK, LANDMARKS, EDGES = "volume.nii", "mask.nii.gz", "landmarks.csv", "edges.csv"
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ctssl.prepare.lungs import Lungs
+    from ctssl.prepare.picture import Views
+    from ctssl.prepare.registration import Alignment
+
+VOLUME, MASK, SEEN = "volume.nii", "mask.nii.gz", "seen.nii.gz"
+LANDMARKS, EDGES = "landmarks.csv", "edges.csv"
+_AIR_HU = -1024
+_PICTURE_MM = 2.0  # what the atlas's side of a picture is drawn from
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,8 @@ def store(job: ScanJob, volume: Path, registration: Path) -> None:
 
 
 def _volume(job: ScanJob, settings: dict[str, Any], machine: Machine) -> dict[str, Any]:
+    import numpy as np
+
     from ctssl.prepare.atlas import read_atlas
     from ctssl.prepare.chest import Frame, read_chest
     from ctssl.prepare.images import write_array
@@ -111,48 +123,84 @@ def _volume(job: ScanJob, settings: dict[str, Any], machine: Machine) -> dict[st
     say(f"{job.scan}: {chest.grid.shape[::-1]} voxels of {atlas.spacing_mm} mm hold the lungs")
     write_array(job.out / VOLUME, chest.hu, chest.grid)
     write_array(job.out / MASK, chest.mask, chest.grid)
+    if chest.seen is not None:
+        write_array(job.out / SEEN, chest.seen.astype(np.uint8), chest.grid)
     return chest.numbers
 
 
 def _register(job: ScanJob, settings: dict[str, Any], volume: Path, picture: Path) -> dict[str, Any]:
     import pandas as pd
 
-    from ctssl.prepare import registration as reg
-    from ctssl.prepare.atlas import MASK as ATLAS_MASK
     from ctssl.prepare.atlas import read_atlas
     from ctssl.prepare.graph import scan_edges
-    from ctssl.prepare.images import read_array
     from ctssl.prepare.landmarks import valid_landmarks
-    from ctssl.prepare.picture import draw_scan
+    from ctssl.prepare.picture import caption, draw_scan
+    from ctssl.prepare.registration import register
 
     chosen = Registration(**settings["registration"])
     inside = StoreSettings(**settings["store"]).min_inside_fraction
     atlas = read_atlas(job.atlas)
-    scan = reg.Lungs(*read_array(volume / MASK))
-    aligned = reg.register(
-        scan, reg.Lungs(*read_array(job.atlas / ATLAS_MASK)), atlas.landmarks_mm, chosen, job.out
-    )
-    valid = valid_landmarks(aligned.landmarks_mm, scan.grid, inside, edge=atlas.patch_voxels)
-    edges = scan_edges(aligned.landmarks_mm, valid, atlas, **settings["graph"])
-    table = pd.DataFrame(aligned.landmarks_mm, columns=["x_mm", "y_mm", "z_mm"])
+    scan, target = _scan_lungs(volume), _atlas_lungs(job.atlas)
+    aligned = register(scan, target, atlas.landmarks_mm, chosen, job.out)
+    landmarks, edge = aligned.landmarks_mm, atlas.patch_voxels
+    valid = aligned.shown & valid_landmarks(landmarks, scan.grid, inside, edge=edge, seen=scan.seen)
+    edges = scan_edges(landmarks, valid, atlas, **settings["graph"])
+    table = pd.DataFrame(landmarks, columns=["x_mm", "y_mm", "z_mm"])
     table.assign(valid=valid.astype(int)).to_csv(job.out / LANDMARKS, index_label="landmark")
     pd.DataFrame(edges, columns=["first", "second"]).to_csv(job.out / EDGES, index=False)
     numbers = {**aligned.numbers, "landmarks": len(valid), "valid": int(valid.sum()), "edges": len(edges)}
-    lines = (
-        job.scan,
-        f"Dice right {numbers['dice_right']:.3f}, left {numbers['dice_left']:.3f}, "
-        f"minimum Jacobian {numbers['min_jacobian']:.2f}, {numbers['valid']} of {len(valid)} landmarks valid",
-    )
-    hu, grid = read_array(volume / VOLUME)
-    near = atlas.patch_voxels / 2
-    draw_scan(picture, hu, scan.mask, grid, (aligned.landmarks_mm, valid), lines, near)
-    reg.check_overlap(numbers, chosen.min_dice)
+    views = _views(scan, target, aligned, valid, near_mm=edge * atlas.spacing_mm / 2)
+    draw_scan(picture, views, caption(job.scan, Status.read(volume).numbers | numbers))
     if numbers["valid"] < 2:
         raise ScanError(
             f"only {numbers['valid']} of {len(valid)} landmarks lie in the field of view",
             "the scan shows too little of the lungs to be used",
         )
     return numbers
+
+
+def _scan_lungs(volume: Path) -> "Lungs":
+    from ctssl.prepare.images import read_array
+    from ctssl.prepare.lungs import Lungs
+
+    mask, grid = read_array(volume / MASK)
+    seen = read_array(volume / SEEN)[0] > 0 if (volume / SEEN).exists() else None
+    return Lungs(mask, grid, seen=seen, hu=read_array(volume / VOLUME)[0])
+
+
+def _atlas_lungs(folder: Path) -> "Lungs":
+    from ctssl.prepare import atlas
+    from ctssl.prepare.images import read_array
+    from ctssl.prepare.lungs import Lungs
+
+    mask, grid = read_array(folder / atlas.MASK)
+    return Lungs(mask, grid, hu=read_array(folder / atlas.CT)[0] if (folder / atlas.CT).exists() else None)
+
+
+def _views(
+    scan: "Lungs", target: "Lungs", aligned: "Alignment", valid: "np.ndarray", near_mm: float
+) -> "Views":
+    """What the picture of a scan shows; the atlas's side on every second voxel or so."""
+    from ctssl.prepare.picture import Views
+    from ctssl.prepare.transforms import warp_to_atlas
+
+    step = max(1, round(_PICTURE_MM / target.grid.spacing_mm))
+    grid, to_scan = target.grid.every(step), [aligned.files["warp"], aligned.files["affine"]]
+    thin = (slice(None, None, step),) * 3
+    assert scan.hu is not None, "read with the volume"
+    return Views(
+        hu=scan.hu,
+        mask=scan.mask,
+        grid=scan.grid,
+        landmarks_mm=aligned.landmarks_mm,
+        valid=valid,
+        near_mm=near_mm,
+        atlas_hu=None if target.hu is None else target.hu[thin],
+        atlas_mask=target.mask[thin],
+        warped_hu=warp_to_atlas(scan.hu, scan.grid, grid, to_scan, labels=False, outside=_AIR_HU),
+        warped_mask=warp_to_atlas(scan.mask, scan.grid, grid, to_scan, labels=True, outside=0),
+        atlas_grid=grid,
+    )
 
 
 def _store(job: ScanJob, settings: dict[str, Any], volume: Path, registration: Path) -> dict[str, Any]:

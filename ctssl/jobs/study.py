@@ -1,95 +1,20 @@
-"""The jobs of the whole cohort: tables of scans, pretraining, features, folds, probes, result tables."""
+"""The jobs that learn from the stores: pretraining, features, folds, probes, result tables."""
 
-import csv
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ctssl import settings as stage_settings
-from ctssl.config.prepare import Quality
 from ctssl.config.study import Pretraining, Run, Target
-from ctssl.errors import CohortError, ManifestError
-from ctssl.jobs import prepared
-from ctssl.jobs.status import Status
-from ctssl.jobs.summary import STAGES
-from ctssl.log import Progress, say, tell
-from ctssl.manifest import Manifest, read_manifest
+from ctssl.errors import CohortError
+from ctssl.jobs.rows import check_unchanged, read_rows
+from ctssl.log import Progress, tell
+from ctssl.manifest import read_manifest
 
 if TYPE_CHECKING:
     from ctssl.store.reader import Store
-
-FAILURES = ("scan", "subject", "stage", "reason", "advice")
-QUALITY = (
-    *("scan", "subject", "verdict", "reasons", "dice_right", "dice_left", "min_jacobian"),
-    *("landmarks", "valid", "edges", "right_l", "left_l", "laa_950_percent", "cut_bottom", "cut_top"),
-)
-SCANS = ("scan", "subject", "store", "path")
-NOT_MEASURED: dict[str, Any] = {"cut_bottom": False, "cut_top": False} | dict.fromkeys(
-    ("dice_right", "dice_left", "min_jacobian"), float("nan")
-)
-"""What only a registration measures; of a prepared store it may be unknown, and NaN is below no limit."""
-
-
-@dataclass(frozen=True)
-class CohortTables:
-    """The tables that the cohort job writes; `scans` stands at the root of the results."""
-
-    failures: Path
-    quality: Path
-    scans: Path
-
-
-def cohort(text: str, out: CohortTables) -> None:
-    """Write the tables of excluded scans, of quality, and of the scans that have a store.
-
-    Raises:
-        ManifestError: the manifest changed since the workflow started.
-    """
-    from ctssl.prepare.quality import verdict
-
-    settings = stage_settings.parse("cohort", text)
-    limits = Quality(**settings["quality"])
-    manifest = read_manifest(Path(settings["manifest"]), images=False)
-    _unchanged(settings["scans"], stage_settings.digest(stage_settings.members(manifest)), manifest)
-    if settings.get("prepared"):
-        stores = prepared.stores_from(Path(settings["prepared"]), out.scans.parent)
-        outcomes = prepared.outcomes(Path(settings["prepared"]), manifest.rows)
-    else:
-        stores = Path("stores")
-        outcomes = _outcomes(out.scans.parent, manifest.scans)
-    lost, table, used = [], [], []
-    for row, status in zip(manifest.rows, outcomes, strict=True):
-        who = {"scan": row.scan, "subject": row.subject}
-        if not status.ok:
-            lost.append(who | {"stage": status.stage, "reason": status.reason, "advice": status.advice})
-            table.append(who | {"verdict": "exclude", "reasons": f"{status.stage}: {status.reason}"})
-            continue
-        judged, reasons = verdict(NOT_MEASURED | status.numbers, limits)
-        table.append(who | status.numbers | {"verdict": judged, "reasons": "; ".join(reasons)})
-        used.append(who | {"store": status.numbers["digest"], "path": stores / row.scan})
-    _write(out.failures, FAILURES, lost)
-    _write(out.quality, QUALITY, table)
-    _write(out.scans, SCANS, used)
-    for one in lost:
-        say(f"excluded: {one['scan']} at {one['stage']}: {one['reason']}. {one['advice']}")
-
-
-def enough(text: str, failures: Path, quality: Path, out: Path) -> None:
-    """Write how many scans are excluded; a job of its own, so that its failure leaves the tables alone.
-
-    Raises:
-        CohortError: more scans are excluded than `max_excluded_fraction` allows.
-    """
-    limit = stage_settings.parse("enough", text)["max_excluded_fraction"]
-    lost, scans = len(_read(failures)), len(_read(quality))
-    if lost > limit * scans:
-        raise CohortError(
-            f"{lost} of {scans} scans are excluded, more than limits.max_excluded_fraction ({limit:g})",
-            f"{failures} lists them with advice",
-        )
-    out.write_text(f"{lost} of {scans} scans excluded\n")
 
 
 @dataclass(frozen=True)
@@ -110,7 +35,7 @@ def pretrain(
     from ctssl.train.loop import pretrain as train
 
     settings = stage_settings.parse("pretrain", text)
-    rows = {row["scan"]: row for row in _read(scans)}
+    rows = {row["scan"]: row for row in read_rows(scans)}
     chosen = [rows[scan] for scan in _freeze(weights.parents[2] / "scans.txt", list(rows)) if scan in rows]
     chest = read_atlas(atlas)
     job = PretrainJob(
@@ -167,7 +92,7 @@ def splits(text: str, scans: Path, out: Path) -> None:
     strata = None
     if settings["stratify"]:
         labels = manifest.column(settings["stratify"])
-        strata = {row["subject"]: labels[row["scan"]] for row in reversed(_read(scans))}
+        strata = {row["subject"]: labels[row["scan"]] for row in reversed(read_rows(scans))}
     subjects = list(dict.fromkeys(row["subject"] for row in _some_rows(scans)))
     write_splits(out, subjects, strata, settings["folds"], settings["split_seed"])
 
@@ -184,7 +109,7 @@ def probe(text: str, features: Path, splits: Path, out: Path) -> None:
     settings = stage_settings.parse("probe", text)
     target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]), images=False)
     column = manifest.column(target.column)
-    _unchanged(settings["labels"], stage_settings.label_digest(column), manifest)
+    check_unchanged(settings["labels"], stage_settings.label_digest(column), manifest)
     folds = read_splits(splits)
     result = cross_validate(pd.read_parquet(features), read_labels(column, target), folds, target)
     write_probe(out, result)
@@ -222,20 +147,6 @@ def figures(text: str, features: Sequence[Path], out: Path) -> None:
     feature_maps(panels, labels, target.name, out)
 
 
-def _outcomes(results: Path, scans: Sequence[str]) -> list[Status]:
-    """The last status of each scan, in order, with the numbers of all stages."""
-    found = []
-    with Progress("cohort", len(scans), "scans") as progress:
-        for scan in scans:
-            status = Status.read(results / "stores" / scan)
-            if status.ok:
-                each = [Status.read(results / stage / scan).numbers for stage in STAGES]
-                status = replace(status, numbers={k: v for numbers in each for k, v in numbers.items()})
-            found.append(status)
-            progress.advance()
-    return found
-
-
 def _freeze(path: Path, scans: Sequence[str]) -> list[str]:
     """The frozen scans; `scans` when nobody froze any yet. Safe when several jobs come at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -248,13 +159,6 @@ def _freeze(path: Path, scans: Sequence[str]) -> list[str]:
     finally:
         ours.unlink()
     return path.read_text().split()
-
-
-def _unchanged(then: str, now: str, manifest: Manifest) -> None:
-    if then != now:
-        raise ManifestError(
-            f"{manifest.path} changed since the workflow was started", "run the same command again"
-        )
 
 
 def _stores(scans: Path, atlas: str | None = None) -> tuple[list["Store"], list[str]]:
@@ -276,19 +180,7 @@ def _path(scans: Path, row: dict[str, str]) -> Path:
 
 
 def _some_rows(scans: Path) -> list[dict[str, str]]:
-    rows = _read(scans)
+    rows = read_rows(scans)
     if not rows:
         raise CohortError("no scan has a patch store", "failures.csv and `ctssl status` say why")
     return rows
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _write(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", restval="")
-        writer.writeheader()
-        writer.writerows(rows)

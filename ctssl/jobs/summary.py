@@ -1,6 +1,5 @@
 """What a person wants to know after a run: which scans are excluded and why; and trying them again."""
 
-import csv
 import shlex
 import shutil
 import sys
@@ -9,26 +8,35 @@ from pathlib import Path
 
 from ctssl.config.study import NAME
 from ctssl.errors import CohortError
+from ctssl.jobs.rows import read_rows
 from ctssl.jobs.status import FILE, Status
 
 STAGES = ("volumes", "registration", "stores")
 """Folders of the per-scan stages under a results directory, in their order."""
 
+BY_QUALITY = "quality"
+"""In place of a stage: the scan has a store, but its numbers pass a limit of the config."""
+
+_OVERRULE = (
+    "keep: yes with a keep_reason in the manifest overrules it, so do other limits in section quality; "
+    "then the same snakemake command"
+)
+
 
 def exclusions(results: Path) -> tuple[list[Status], int]:
     """Statuses of the excluded scans, and how many scans there are altogether."""
+    told = _failures(results)
     if made_elsewhere(results):
-        lost = [
-            Status(row["scan"], False, row["stage"], row["reason"], row["advice"])
-            for row in _rows(results / "failures.csv")
-        ]
-        return lost, len(_rows(results / "quality" / "quality.csv"))
+        return told, len(read_rows(results / "quality" / "quality.csv"))
     folders = [path.parent for path in sorted((results / "stores").glob(f"*/{FILE}"))]
     table = results / "quality" / "quality.csv"
     if table.exists():  # scans whose row was removed from the manifest are no longer in it
-        members = {row["scan"] for row in _rows(table)}
+        members = {row["scan"] for row in read_rows(table)}
         folders = [folder for folder in folders if folder.name in members]
+    # Only the cohort job knows what quality excludes; of all else the stages know the latest.
+    judged = {status.scan: status for status in told if status.stage == BY_QUALITY}
     statuses = [Status.read(folder) for folder in folders]
+    statuses = [judged.get(status.scan, status) if status.ok else status for status in statuses]
     return [status for status in statuses if not status.ok], len(statuses)
 
 
@@ -57,7 +65,7 @@ def describe(results: Path) -> tuple[str, bool]:
     for status in lost:
         lines.append(f"{status.scan}: excluded at {status.stage}: {status.reason}")
         lines += [f"  What to do: {status.advice}"] if status.advice else []
-    if lost and made_elsewhere(results):
+    if lost and (made_elsewhere(results) or all(status.stage == BY_QUALITY for status in lost)):
         lines.append("After mending: the same snakemake command.")
     elif lost:
         again = shlex.join(["ctssl", "retry", "--results", str(results)])
@@ -66,24 +74,30 @@ def describe(results: Path) -> tuple[str, bool]:
 
 
 def retry(results: Path, scans: Sequence[str]) -> list[str]:
-    """Ids of the scans whose exclusion was cleared; all excluded ones when `scans` is empty.
+    """Ids of the scans whose exclusion was cleared; when `scans` is empty all that a stage excluded.
 
     Raises:
-        CohortError: a named scan is not excluded, or the stores were made elsewhere.
+        CohortError: a named scan is not excluded, or only by its quality, which would be the same again;
+            or the stores were made elsewhere.
     """
     if made_elsewhere(results):
         raise CohortError(
             f"the stores of {results} were made elsewhere: there is nothing to clear here",
             "put whole stores into place and run the same snakemake command: it notices them",
         )
-    lost = {status.scan for status in exclusions(results)[0]}
-    strange = sorted(set(scans) - lost)
+    lost = {status.scan: status for status in exclusions(results)[0]}
+    strange = sorted(set(scans) - lost.keys())
     if strange:
         raise CohortError(
             f"not excluded: {', '.join(strange)}",
             "`ctssl status` lists the excluded scans of a results folder",
         )
-    chosen = sorted(set(scans) or lost)
+    judged = sorted(scan for scan in scans or lost if lost[scan].stage == BY_QUALITY)
+    chosen = sorted(set(scans or lost) - set(judged))
+    if judged and (scans or not chosen):
+        raise CohortError(
+            f"excluded by quality, which a second try would not change: {', '.join(judged)}", _OVERRULE
+        )
     for scan in chosen:
         for stage in STAGES:
             shutil.rmtree(results / stage / scan, ignore_errors=True)
@@ -109,7 +123,7 @@ def products(results: Path) -> str:
         "table": table,
         "figure": results / "figures" / "umap.png",
         "features": results / "features",
-        "pictures": results / "quality",
+        "pictures": results / "quality" / "index.html",
         "stores": _stores(results),
         "excluded": results / "failures.csv",
     }
@@ -120,11 +134,13 @@ def products(results: Path) -> str:
 def _stores(results: Path) -> Path:
     """The folder of the stores: here, or where the table of scans says."""
     if made_elsewhere(results):
-        for row in _rows(results / "scans.csv"):
+        for row in read_rows(results / "scans.csv"):
             return (results / row["path"]).resolve().parent
     return results / "stores"
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+def _failures(results: Path) -> list[Status]:
+    """What the cohort job told of excluded scans; nothing before it ran."""
+    table = results / "failures.csv"
+    rows = read_rows(table) if table.exists() else []
+    return [Status(row["scan"], False, row["stage"], row["reason"], row["advice"]) for row in rows]

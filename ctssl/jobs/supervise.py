@@ -6,6 +6,7 @@ a header that promises terabytes ends the child and nothing else.
 
 import ctypes
 import errno
+import json
 import multiprocessing
 import os
 import resource
@@ -21,6 +22,10 @@ from ctssl.errors import CtsslError
 from ctssl.log import EVERY_S, clock, say, tell
 
 _MACHINE = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ESTALE}
+USED = "used: "
+"""Begins the log's line that says in JSON what a computation used: seconds, peak_mb, read_mb, written_mb."""
+
+_RSS_BYTES = 1 if sys.platform == "darwin" else 1024
 _MACHINE_EXIT, _USER_EXIT, _CRASH_EXIT, _MEMORY_EXIT = 70, 71, 72, 73
 
 
@@ -94,6 +99,7 @@ def die_with_snakemake() -> None:
 
 
 def _child(compute: Callable[[], None], limits: Limits, parent: int) -> None:
+    start = time.monotonic()
     die_with_parent()
     if os.getppid() != parent:  # it ended before the line above
         os._exit(_CRASH_EXIT)
@@ -114,6 +120,19 @@ def _child(compute: Callable[[], None], limits: Limits, parent: int) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(_MEMORY_EXIT if isinstance(error, MemoryError) else _CRASH_EXIT)
+    say(f"{USED}{json.dumps(_used(start))}")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _used(start: float) -> dict[str, float]:
+    """What this process used: seconds of its life, peak memory in MB, MB read and written (Linux)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_BYTES / 1e6
+    used = {"seconds": round(time.monotonic() - start, 2), "peak_mb": round(peak)}
+    io = Path("/proc/self/io")
+    if io.exists():
+        counts = dict(line.split(": ") for line in io.read_text().splitlines())
+        for name, key in (("read_mb", "rchar"), ("written_mb", "wchar")):
+            used[name] = round(int(counts[key]) / 1e6, 1)
+    return used

@@ -1,6 +1,11 @@
-"""One scan on given axes and spacing, with its lung mask, cut to the lungs."""
+"""One scan on given axes and spacing, with its lung mask, cut to the lungs.
+
+The image is read once. The whole of it is looked at on a grid of about 2 mm; at full resolution only
+the box of the lungs is resampled.
+"""
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +13,15 @@ import numpy as np
 
 from ctssl.config.prepare import Volume
 from ctssl.prepare import mask as masks
+from ctssl.prepare.doubts import mask_doubts
 from ctssl.prepare.grid import Grid
+from ctssl.prepare.images import array_image
+from ctssl.prepare.lungmask import lungmask_labels
 from ctssl.prepare.machine import Machine
-from ctssl.prepare.volume import check_hu, frame_of, image_on_grid, read_image
+from ctssl.prepare.reading import Reading, read_scan
+from ctssl.prepare.sharpen import sharpen
+from ctssl.prepare.threshold import threshold_mask
+from ctssl.prepare.volume import frame_of, image_on_grid, overview, seen_on_grid
 
 
 @dataclass(frozen=True)
@@ -30,12 +41,14 @@ class ScannedChest:
         hu: (z, y, x) int16.
         mask: (z, y, x) uint8, 1 right lung, 2 left.
         grid: of both; it ends where the margin or the field of view ends.
-        numbers: right_l, left_l, native_spacing_mm (x, y, z).
+        seen: (z, y, x) bool, False where the scanner saw nothing; None when it saw all of the grid.
+        numbers: right_l, left_l, native_spacing_mm (x, y, z), repairs, mask_doubts, about.
     """
 
     hu: np.ndarray
     mask: np.ndarray
     grid: Grid
+    seen: np.ndarray | None
     numbers: dict[str, Any]
 
 
@@ -43,7 +56,8 @@ def read_chest(settings: dict[str, Any], frame: Frame, machine: Machine) -> Scan
     """The scan that these settings name.
 
     Args:
-        settings: image, mask_image (or None), and the sections volume and mask, as the stage's settings.
+        settings: image, series_uid (or None), mask_image (or None), and the sections volume and mask, as the
+            stage's settings.
         frame: axes, spacing, margin.
         machine: limits and devices.
 
@@ -51,20 +65,97 @@ def read_chest(settings: dict[str, Any], frame: Frame, machine: Machine) -> Scan
         ScanError: unreadable, not HU, no lungs.
         WeightsError: lungmask's weights cannot be had.
     """
-    chosen, method = Volume(**settings["volume"]), settings["mask"]
-    image = read_image(Path(settings["image"]), machine.max_voxels)
-    grid = frame_of(image, frame.spacing_mm, frame.axes)
-    hu = image_on_grid(image, grid, outside=chosen.hu_min)
-    check_hu(hu)
-    hu = np.clip(np.rint(hu), chosen.hu_min, chosen.hu_max).astype(np.int16)
-    if settings["mask_image"]:
-        mask = masks.given_mask(Path(settings["mask_image"]), grid, machine.max_voxels)
-    elif method["method"] == "threshold":
-        mask = masks.threshold_mask(hu, grid)
-    else:
-        mask = masks.lungmask_mask(image, grid, method["model"], machine.weights, machine.device)
-    litres = masks.check_mask(mask, grid.spacing_mm, method["min_lung_l"])
+    reading = read_scan(Path(settings["image"]), machine.max_voxels, settings["series_uid"])
+    hu, mask, grid, doubts = _masked(reading, settings, frame, machine)
+    litres = masks.check_mask(mask, grid.spacing_mm, settings["mask"]["min_lung_l"])
     low, high = masks.lung_box(mask, margin=frame.margin_voxels)
     part = tuple(slice(lo, hi) for lo, hi in zip(low, high, strict=True))
-    numbers = {**litres, "native_spacing_mm": [round(s, 4) for s in image.GetSpacing()]}
-    return ScannedChest(hu[part], mask[part], grid.crop(low, high), numbers)
+    grid = grid.crop(low, high)
+    numbers = {
+        **litres,
+        "native_spacing_mm": [round(step, 4) for step in reading.image.GetSpacing()],
+        "repairs": list(reading.repairs),
+        "mask_doubts": doubts,
+        "about": reading.about,
+    }
+    seen = seen_on_grid(reading.image, reading.padding_hu, grid)
+    return ScannedChest(hu[part], mask[part], grid, seen, numbers)
+
+
+def native_mask(path: Path, section: dict[str, Any], machine: Machine) -> tuple[Any, dict[str, Any]]:
+    """A SimpleITK label image of the lungs (0, 1 right, 2 left) on the image's own voxels, and numbers.
+
+    Args:
+        path: of the scan.
+        section: `mask`, as the stage's settings.
+        machine: limits and devices.
+
+    Raises:
+        ScanError: unreadable, not HU, no lungs.
+        WeightsError: lungmask's weights cannot be had.
+    """
+    import SimpleITK as sitk
+
+    reading = read_scan(path, machine.max_voxels)
+    settings = {"volume": _PLAIN, "mask": section, "mask_image": None}
+    _, mask, grid, doubts = _masked(reading, settings, Frame("LPS", 1.0, margin_voxels=4), machine)
+    litres = masks.check_mask(mask, grid.spacing_mm, section["min_lung_l"])
+    on_grid = array_image(mask, grid)
+    labels = sitk.Resample(on_grid, reading.image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    return labels, {**litres, "repairs": list(reading.repairs), "mask_doubts": doubts, "about": reading.about}
+
+
+_PLAIN = {"hu_min": -1024, "hu_max": 3071}
+
+
+def _masked(
+    reading: Reading, settings: dict[str, Any], frame: Frame, machine: Machine
+) -> tuple[np.ndarray, np.ndarray, Grid, list[str]]:
+    """HU (z, y, x) int16, mask (z, y, x) uint8, the grid of both, doubts about the mask.
+
+    The grid holds the lungs' box and a margin of `frame.margin_voxels` or more, as far as the image reaches.
+    """
+    limits, method = Volume(**settings["volume"]), settings["mask"]
+    image = _without_padding(reading, limits.hu_min)
+    whole = frame_of(image, frame.spacing_mm, frame.axes)
+
+    def hu_on(grid: Grid) -> np.ndarray:
+        values = image_on_grid(image, grid, outside=limits.hu_min)
+        return np.clip(np.rint(values, out=values), limits.hu_min, limits.hu_max, out=values).astype(np.int16)
+
+    if settings["mask_image"] or method["method"] == "lungmask":
+        if settings["mask_image"]:
+            labels = masks.given_labels(Path(settings["mask_image"]), machine.max_voxels)
+        else:
+            labels = lungmask_labels(
+                image, method["model"], machine.weights, machine.device, machine.memory_gb
+            )
+        grid = whole.part_around(box_of_labels(labels), frame.margin_voxels)
+        return hu_on(grid), image_on_grid(labels, grid, outside=0, labels=True).astype(np.uint8), grid, []
+    coarse_hu, coarse = overview(image, frame.axes, limits.hu_min)
+    rough = threshold_mask(coarse_hu, coarse)
+    box = np.stack(masks.lung_box(rough, margin=1)).astype(float)
+    grid = whole.part_around(coarse.to_points(box), frame.margin_voxels)
+    hu = hu_on(grid)
+    return hu, sharpen(rough, coarse, hu, grid), grid, mask_doubts(rough, coarse_hu, coarse)
+
+
+def box_of_labels(labels: Any) -> np.ndarray:
+    """(8, 3) corners x, y, z in LPS mm of the box, along a SimpleITK image's own axes, of what is not 0.
+
+    Raises:
+        ScanError: everything is 0.
+    """
+    import SimpleITK as sitk
+
+    low, high = masks.lung_box(sitk.GetArrayViewFromImage(labels), margin=0)
+    corners = np.array(list(product(*zip(low[::-1] - 0.5, high[::-1] - 0.5, strict=True))))  # i, j, k
+    steps = np.array(labels.GetDirection()).reshape(3, 3) * labels.GetSpacing()
+    return corners @ steps.T + labels.GetOrigin()
+
+
+def _without_padding(reading: Reading, hu_min: int) -> Any:
+    """The image; padding holds the lowest value, so that it does not bleed into what lies beside it."""
+    import SimpleITK as sitk
+
+    return reading.image if reading.padding_hu is None else sitk.Clamp(reading.image, lowerBound=hu_min)

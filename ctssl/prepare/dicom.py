@@ -1,64 +1,180 @@
-"""The slices of a DICOM folder in their order, when together they are a volume."""
+"""A DICOM folder as one volume, when its slices say that together they are one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ctssl.errors import ScanError
+from ctssl.prepare.geometry import Place, Stored, check_place
+from ctssl.prepare.hounsfield import PADDING_HU, rescaled
+from ctssl.prepare.series import Slice, is_dicom, kernel_of, scan_series
 
-_GAP_MM = 0.1  # positions are written with few digits
-_TILT_MM = 0.5
+__all__ = ["is_dicom", "read_dicom"]
+
+_SAME_MM = 0.01  # two slices at one place
+_JITTER_MM = 0.1  # positions are written with few digits
+_JITTER = 0.1  # of the distance of slices
+_STRAY_MM = 0.5  # sideways, from the straight line through all slices
+_REAL_HU = (-1024, 3071)  # values that may be tissue even where the header calls them padding
 
 
-def slices(folder: Path) -> list[str]:
-    """Files of the series with most slices, sorted by position.
+def read_dicom(folder: Path, max_voxels: int, series_uid: str | None) -> Stored:
+    """What a folder of DICOM slices holds; index k grows along the slices' normal.
 
     Raises:
-        ScanError: no series, or slices that are missing, doubled or shifted (a tilted gantry): reading
-            them as a volume would stretch or shear the anatomy without a word.
+        ScanError: no series, or none that is chosen without doubt; slices that are missing, doubled, shifted
+            or damaged: reading them as a volume would stretch the anatomy without a word.
+    """
+    slices, repairs = scan_series(folder, series_uid)
+    normal = np.cross(slices[0].across, slices[0].down)
+    slices = sorted(slices, key=lambda one: float(one.position_mm @ normal))
+    slices, doubled = _distinct(slices, normal)
+    place, uneven = _place(slices, normal)
+    header = slices[0].header
+    check_place((int(header.Columns), int(header.Rows), len(slices)), place, max_voxels)
+    values, padding = _voxels(slices)
+    return Stored(values, place, repairs + doubled + uneven, padding, _about(header))
+
+
+def _place(slices: list[Slice], normal: np.ndarray) -> tuple[Place, tuple[str, ...]]:
+    """Where the voxels lie, when the slices stand on a straight line at equal distances.
+
+    Raises:
+        ScanError: they do not.
+    """
+    first, positions = slices[0], np.array([one.position_mm for one in slices])
+    down_mm, across_mm = (float(s) for s in first.header.PixelSpacing)  # rows first
+    steps = np.zeros((3, 3))
+    steps[:, 0], steps[:, 1], steps[:, 2] = first.across * across_mm, first.down * down_mm, normal
+    if len(slices) == 1:
+        return Place(positions[0], steps), ()
+    along = positions @ normal
+    gaps = np.diff(along)
+    usual = float(np.median(gaps))
+    wrong = np.abs(gaps - usual) > max(_JITTER_MM, _JITTER * usual)
+    even = np.linspace(positions[0], positions[-1], len(slices))
+    stray = positions - even
+    ahead = np.abs(stray @ normal).max()
+    if wrong.any() or ahead > max(_JITTER_MM, usual / 2):
+        raise _uneven(gaps, usual, wrong)
+    sideways = float(np.linalg.norm(stray - np.outer(stray @ normal, normal), axis=1).max())
+    if sideways > _STRAY_MM:
+        raise ScanError(
+            f"DICOM slices lie up to {sideways:.2f} mm beside the straight line through all of them",
+            "the table or the field of view was moved during the scan; give a series without that",
+        )
+    steps[:, 2] = (positions[-1] - positions[0]) / (len(slices) - 1)
+    if ahead <= _JITTER_MM:
+        return Place(positions[0], steps), ()
+    record = f"slices lie up to {ahead:.2f} mm off equal distances of {usual:.2f} mm: taken as equal"
+    return Place(positions[0], steps), (record,)
+
+
+def _uneven(gaps: np.ndarray, usual: float, wrong: np.ndarray) -> ScanError:
+    if not wrong.any():
+        return ScanError(
+            f"the distances between DICOM slices grow or shrink along the scan, from {gaps.min():.2f} to "
+            f"{gaps.max():.2f} mm: the slices are uneven",
+            "export the original series, whose slices have equal distances",
+        )
+    found = f"{gaps[wrong].min():.2f} to {gaps[wrong].max():.2f}"
+    lost = int(sum(round(gap / usual) - 1 for gap in gaps[wrong] if gap > 1.5 * usual))
+    count = f"{int(wrong.sum())} of {len(gaps)} distances between DICOM slices"
+    return ScanError(
+        f"{count} are not {usual:.2f} mm but {found} mm"
+        + (f": about {lost} slices are missing" if lost else ": the slices are uneven"),
+        "export the series again, complete and alone in its folder",
+    )
+
+
+def _distinct(slices: list[Slice], normal: np.ndarray) -> tuple[list[Slice], tuple[str, ...]]:
+    """Sorted slices without copies.
+
+    Raises:
+        ScanError: unlike images at one place.
+    """
+    kept, unlike = slices[:1], 0
+    for one in slices[1:]:
+        if abs(float((one.position_mm - kept[-1].position_mm) @ normal)) > _SAME_MM:
+            kept.append(one)
+        elif not np.array_equal(_plane(one), _plane(kept[-1])):
+            unlike += 1
+    if unlike:
+        raise ScanError(
+            f"{unlike} of {len(slices)} DICOM slices lie where another slice lies that shows something else: "
+            "several reconstructions, breathing phases or acquisitions in one series",
+            "export one of them as a series of its own",
+        )
+    copies = len(slices) - len(kept)
+    return kept, (f"{copies} of {len(slices)} DICOM slices are copies of others: left out",) if copies else ()
+
+
+def _voxels(slices: list[Slice]) -> tuple[np.ndarray, bool]:
+    """(z, y, x) HU of the slices, int16 or float32; and whether the headers named padding that is there."""
+    header, padded = slices[0].header, False
+    values = np.empty((len(slices), int(header.Rows), int(header.Columns)), np.int16)
+    for number, one in enumerate(slices):
+        plane = rescaled(_plane(one), 1, 0)
+        if plane.dtype != values.dtype:
+            values = values.astype(np.float32, copy=False)
+        values[number] = plane
+        fill = _padding_hu(one.header)
+        if fill is not None and (unseen := plane[0] == fill).any():
+            values[number][unseen] = PADDING_HU
+            padded = True
+    return values, padded
+
+
+def _plane(one: Slice) -> np.ndarray:
+    """(1, y, x) values of a slice, rescaled by its own slope and intercept (GDCM does).
+
+    Raises:
+        ScanError: damaged, or packed in a way that GDCM does not read.
     """
     import SimpleITK as sitk
 
-    ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    series = [list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), i)) for i in ids]
-    if not series:
+    header = one.header
+    packed = bool(
+        header.file_meta.get("TransferSyntaxUID") and header.file_meta.TransferSyntaxUID.is_compressed
+    )
+    needed = int(header.Rows) * int(header.Columns) * int(header.get("BitsAllocated", 16)) // 8
+    if not packed and one.path.stat().st_size < needed:
         raise ScanError(
-            f"the folder {folder.name} holds no DICOM series",
-            "name the folder that holds the slices themselves",
+            "a DICOM slice is damaged: it ends before its last voxel", "copy or export the series again"
         )
-    files = max(series, key=len)
-    _check_steps(*_places(files))
-    return files
-
-
-def _places(files: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(S, 3) positions x, y, z in LPS mm of the slices' first voxels, and (3,) the slices' normal."""
-    import pydicom
-
-    tags = ["ImagePositionPatient", "ImageOrientationPatient"]
-    headers = [pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags) for file in files]
-    if not all(tag in header for header in headers for tag in tags):
-        raise ScanError("the DICOM slices do not say where they lie", "export the original axial CT series")
-    across, down = np.array(headers[0].ImageOrientationPatient, float).reshape(2, 3)
-    return np.array([h.ImagePositionPatient for h in headers], float), np.cross(across, down)
-
-
-def _check_steps(positions: np.ndarray, normal: np.ndarray) -> None:
-    steps = np.diff(positions, axis=0)
-    if not len(steps):
-        return
-    along = steps @ normal
-    usual = float(np.median(along))
-    uneven = np.abs(along - usual) > _GAP_MM
-    if uneven.any():
+    try:
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(one.path)))
+    except RuntimeError as error:
         raise ScanError(
-            f"{int(uneven.sum())} of {len(steps)} distances between DICOM slices are not {usual:.2f} mm but "
-            f"{along[uneven].min():.2f} to {along[uneven].max():.2f} mm: slices are missing or doubled",
-            "export the series again, complete and alone in its folder",
-        )
-    drift = float(np.linalg.norm(steps - along[:, None] * normal, axis=1).max())
-    if drift > _TILT_MM:
-        raise ScanError(
-            f"each DICOM slice is shifted by {drift:.2f} mm against the one before: the gantry was tilted",
-            "straighten the scan when converting it (dcm2niix does), and give the NIfTI file",
-        )
+            "a DICOM slice cannot be read: it is damaged, or compressed in a way that is not known here",
+            "copy or export the series again, uncompressed; or convert it to NIfTI with dcm2niix",
+        ) from error
+
+
+def _padding_hu(header: Any) -> float | None:
+    """The value in HU that a header calls padding; None where it may as well be air or tissue."""
+    if "PixelPaddingValue" not in header or header.PixelPaddingValue is None:
+        return None
+    bits, signed = int(header.get("BitsAllocated", 16)), int(header.get("PixelRepresentation", 0))
+    stored = int(header.PixelPaddingValue) % 2**bits  # some write -2000 as 63536, others the reverse
+    stored -= 2**bits if signed and stored >= 2 ** (bits - 1) else 0
+    slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
+    hu = stored * float(1 if slope is None else slope) + float(intercept or 0)
+    return None if _REAL_HU[0] <= hu <= _REAL_HU[1] else float(np.float32(hu))
+
+
+def _about(header: Any) -> dict[str, Any]:
+    """What may leave a header."""
+    thickness = header.get("SliceThickness")
+    made = " ".join(
+        str(header[tag].value) for tag in ("Manufacturer", "ManufacturerModelName") if header.get(tag)
+    )
+    about = {
+        "format": "DICOM",
+        "series_uid": str(header.SeriesInstanceUID),
+        "kernel": kernel_of(header),
+        "slice_thickness_mm": float(thickness) if thickness else None,
+        "scanner": made,
+    }
+    return {name: value for name, value in about.items() if value not in ("", None)}

@@ -57,6 +57,25 @@ class Grid:
         i, j, k = (int(n) for n in size)
         return Grid(_triple(origin), self.spacing_mm, (i, j, k), self.axes)
 
+    def every(self, step: int) -> "Grid":
+        """The grid of array[::step, ::step, ::step]."""
+        i, j, k = (-(-n // step) for n in self.size)
+        return Grid(self.origin_mm, self.spacing_mm * step, (i, j, k), self.axes)
+
+    def part_around(self, points_mm: np.ndarray, margin_voxels: int) -> "Grid":
+        """The part of this grid that holds points (P, 3) x, y, z and a margin, as far as it reaches.
+
+        Raises:
+            ValueError: no point's surroundings touch this grid.
+        """
+        positions = self.to_array(points_mm)
+        low = np.maximum(np.floor(positions.min(0)).astype(int) - margin_voxels, 0)
+        high = np.minimum(np.ceil(positions.max(0)).astype(int) + margin_voxels + 1, self.shape)
+        if not (low < high).all():
+            msg = f"the points lie outside the grid: {positions.min(0)} to {positions.max(0)} of {self.shape}"
+            raise ValueError(msg)
+        return self.crop(low, high)
+
     def corners_mm(self) -> np.ndarray:
         """(2, 3): centre of the first and of the last voxel, x, y, z."""
         return np.stack([np.array(self.origin_mm), self.to_points(np.array(self.shape) - 1.0)])

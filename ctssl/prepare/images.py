@@ -1,21 +1,29 @@
 """Arrays on grids to and from image files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ctssl.prepare.grid import Grid, axes_direction
 
 
-def write_array(path: Path, array: np.ndarray, grid: Grid) -> None:
-    """Nothing; writes an array (z, y, x) with its place in space."""
+def array_image(array: np.ndarray, grid: Grid) -> Any:
+    """A SimpleITK image of an array (z, y, x)."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(array)
     image.SetOrigin(grid.origin_mm)
     image.SetSpacing((grid.spacing_mm,) * 3)
     image.SetDirection(grid.direction.ravel().tolist())
-    sitk.WriteImage(image, str(path))
+    return image
+
+
+def write_array(path: Path, array: np.ndarray, grid: Grid) -> None:
+    """Nothing; writes an array (z, y, x) with its place in space."""
+    import SimpleITK as sitk
+
+    sitk.WriteImage(array_image(array, grid), str(path))
 
 
 def read_array(path: Path) -> tuple[np.ndarray, Grid]:

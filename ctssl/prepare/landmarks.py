@@ -25,7 +25,7 @@ def extract_patches(
 
 
 def lung_fraction(lungs: np.ndarray, grid: Grid, centres_mm: np.ndarray, *, edge: int) -> np.ndarray:
-    """(N,) float32: share of lung in each patch; lungs (z, y, x), not 0 in the lungs."""
+    """(N,) float32: share of each patch where `lungs` (z, y, x) is not 0."""
     inside = (lungs > 0).astype(np.float32)
     share = [extract_patches(inside, grid, c[None], edge=edge, outside=0).mean() for c in centres_mm]
     return np.array(share, np.float32)
@@ -51,23 +51,33 @@ def _cut(
 
 
 def valid_landmarks(
-    centres_mm: np.ndarray, grid: Grid, min_inside_fraction: float, *, edge: int
+    centres_mm: np.ndarray,
+    grid: Grid,
+    min_inside_fraction: float,
+    *,
+    edge: int,
+    seen: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(N,) bool: the centre lies in the volume, and enough of the patch does.
+    """(N,) bool: the scanner saw the centre and enough of the patch.
 
     Args:
         centres_mm: (N, 3) x, y, z in LPS mm.
         grid: of the volume, which ends where the scan's field of view ends.
         min_inside_fraction: of the patch's volume.
         edge: voxels along each axis of a patch.
+        seen: (z, y, x) bool on the grid, False where the scanner saw nothing; None when it saw all.
     """
     corners = grid.corners_mm()
     low, high = corners.min(0) - grid.spacing_mm / 2, corners.max(0) + grid.spacing_mm / 2
     half = edge * grid.spacing_mm / 2
-    seen = np.minimum(centres_mm + half, high) - np.maximum(centres_mm - half, low)
-    fraction = np.clip(seen / (2 * half), 0, 1).prod(1)
-    centre_inside = ((centres_mm >= low) & (centres_mm <= high)).all(1)
-    return centre_inside & (fraction >= min_inside_fraction)
+    inside = np.minimum(centres_mm + half, high) - np.maximum(centres_mm - half, low)
+    fraction = np.clip(inside / (2 * half), 0, 1).prod(1)
+    centre_seen = ((centres_mm >= low) & (centres_mm <= high)).all(1)
+    if seen is not None:
+        fraction = lung_fraction(seen, grid, centres_mm, edge=edge)
+        nearest = np.rint(grid.to_array(centres_mm[centre_seen])).astype(int)
+        centre_seen[centre_seen] = seen[tuple(np.clip(nearest, 0, np.array(seen.shape) - 1).T)]
+    return centre_seen & (fraction >= min_inside_fraction)
 
 
 def grid_landmarks(

@@ -11,9 +11,11 @@ class Machine:
     Attributes:
         max_voxels: refuse images whose header promises more.
         device: where lungmask computes.
-        weights: file of lungmask's weights; None: its own download.
+        weights: file of lungmask's weights, or folder of them; None: its own download.
+        memory_gb: what the process may hold; lungmask takes as many slices at a time as fit.
     """
 
     max_voxels: int
     device: str = "cpu"
     weights: Path | None = None
+    memory_gb: float = float("inf")

@@ -9,7 +9,6 @@ So each lung is cut at the level that gives it the members' mean volume at that 
 at their own sizes would be larger than what goes with the mean of their spreads.
 """
 
-import os
 from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import dataclass
@@ -25,12 +24,15 @@ from ctssl.log import Progress
 from ctssl.prepare.atlas import Anatomy
 from ctssl.prepare.grid import LEFT, RIGHT, Grid, covering_grid
 from ctssl.prepare.images import read_array, write_array
+from ctssl.prepare.lungs import Lungs
 from ctssl.prepare.mask import lung_box
-from ctssl.prepare.registration import Lungs, check_overlap, register
+from ctssl.prepare.registration import ants_image, ants_with, register
+from ctssl.prepare.transforms import warp_to_atlas
 
 _ROUNDS = 3  # of averaging; build_template's own default
 _PAD_MM = 40.0
 _CT_SHARE = 0.5  # of a lung's sign that its densest tissue adds
+_MIN_DICE = 0.7  # of each lung of a member with the mean
 _MIN_LEVEL = 0.25  # of a lung's value; lungs that lie on each other are cut near 0.5
 
 
@@ -73,8 +75,6 @@ def make_template(members: Sequence[Member], settings: Registration, margin_voxe
 
     Source: antspyx build_template (Avants et al. 2010, doi 10.1016/j.neuroimage.2009.09.062).
     """
-    # ITK reads this at its first image, so it must be set before ants is imported.
-    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(settings.threads)
     mean, coarse, litres = _coarse_mean(members, settings)
     spacing_mm = members[0].lungs().grid.spacing_mm
     target = lungs_of(mean, coarse, litres, spacing_mm, margin_voxels)
@@ -102,19 +102,19 @@ def _coarse_mean(
     grid = covering_grid(corners, settings.spacing_mm, "LPS")
     index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1).reshape(-1, 3)
     points = grid.to_points(index.astype(float))
+    ants = ants_with(settings.threads)
     images = []
     for member, (centre, spread) in zip(members, frames, strict=True):
         values, own = _signed_tissue(member, settings.spacing_mm)
         where = own.to_array(points / size * spread + centre).T
         values = ndimage.map_coordinates(values, where, order=1, cval=0).reshape(grid.shape)
-        images.append(_ants_image(values, grid))
+        images.append(ants_image(ants, values, grid))
     return _average(images, settings, members[0].folder.parent), grid, litres
 
 
 def _average(images: list[Any], settings: Registration, folder: Path) -> np.ndarray:
     """(z, y, x): antspyx's template of images on one grid."""
-    import ants
-
+    ants = ants_with(settings.threads)
     mean: Any = None  # at first the plain mean
     ants.config.set_ants_deterministic(on=False, seed_value=settings.seed)  # the seed alone
     try:
@@ -213,17 +213,11 @@ def mean_anatomy(
         for member in members:
             lungs = member.lungs()
             aligned = register(lungs, target, middle, settings, member.folder)
-            try:
-                check_overlap(aligned.numbers, settings.min_dice)
-            except ScanError as error:
-                raise ScanError(
-                    f"scan {member.scan} cannot be part of the template: {error.message}", error.advice
-                ) from error
+            _check_fit(member.scan, aligned.numbers)
+            to_scan = [aligned.files["warp"], aligned.files["affine"]]
             for label, share in shares.items():
-                share += _warped(
-                    lungs.mask == label, lungs.grid, target.grid, aligned.files, settings.threads
-                )
-            hu = _warped(member.hu()[0], lungs.grid, target.grid, aligned.files, settings.threads, np.nan)
+                share += _warped(lungs.mask == label, lungs.grid, target.grid, to_scan)
+            hu = _warped(member.hu()[0], lungs.grid, target.grid, to_scan, np.nan)
             seen += ~np.isnan(hu)
             total += np.nan_to_num(hu)
             progress.advance()
@@ -240,30 +234,26 @@ def mean_anatomy(
     return Anatomy(target.grid.crop(low, high), mask[box], np.rint(hu[box]).astype(np.int16))
 
 
+def _check_fit(scan: str, numbers: dict[str, Any]) -> None:
+    """Nothing, when both lungs of a member overlap the mean enough.
+
+    Raises:
+        ScanError: with both overlaps.
+    """
+    dice = [numbers["dice_right"], numbers["dice_left"]]
+    if None in dice or min(dice) < _MIN_DICE:
+        raise ScanError(
+            f"scan {scan} cannot be part of the template: its lungs do not fit the mean of all, Dice right "
+            f"{dice[0]}, left {dice[1]}, at least {_MIN_DICE} is needed",
+            "is its mask right, are both lungs there? Name another scan in atlas.scans",
+        )
+
+
 def _warped(
-    array: np.ndarray, own: Grid, grid: Grid, files: dict[str, Path], threads: int, outside: float = 0.0
+    array: np.ndarray, own: Grid, grid: Grid, to_scan: list[Path], outside: float = 0.0
 ) -> np.ndarray:
     """(z, y, x) float32: a scan's array seen from the template, linear."""
-    import SimpleITK as sitk
-
-    image = sitk.GetImageFromArray(array.astype(np.float32))
-    image.SetOrigin(own.origin_mm)
-    image.SetSpacing((own.spacing_mm,) * 3)
-    image.SetDirection(own.direction.ravel().tolist())
-    field = sitk.ReadImage(str(files["warp"]), sitk.sitkVectorFloat64)
-    to_scan = sitk.CompositeTransform(
-        [sitk.ReadTransform(str(files["affine"])), sitk.DisplacementFieldTransform(field)]
-    )  # applied last to first
-    resampler = sitk.ResampleImageFilter()
-    resampler.SetNumberOfThreads(threads)
-    resampler.SetSize(grid.size)
-    resampler.SetOutputOrigin(grid.origin_mm)
-    resampler.SetOutputSpacing((grid.spacing_mm,) * 3)
-    resampler.SetOutputDirection(grid.direction.ravel().tolist())
-    resampler.SetInterpolator(sitk.sitkLinear)
-    resampler.SetDefaultPixelValue(outside)
-    resampler.SetTransform(to_scan)
-    return sitk.GetArrayFromImage(resampler.Execute(image))
+    return warp_to_atlas(array.astype(np.float32), own, grid, to_scan, labels=False, outside=outside)
 
 
 def _litres(lungs: Lungs, label: int) -> float:
@@ -280,14 +270,3 @@ def _box_mm(lungs: Lungs) -> np.ndarray:
     """(2, 3) lowest and highest x, y, z of the lungs."""
     points = lungs.grid.to_points(np.stack(lung_box(lungs.mask, margin=0)).astype(float))
     return np.stack([points.min(0), points.max(0)])
-
-
-def _ants_image(array: np.ndarray, grid: Grid) -> Any:
-    import ants
-
-    return ants.from_numpy(
-        np.ascontiguousarray(array.transpose(2, 1, 0)),
-        origin=list(grid.origin_mm),
-        spacing=[grid.spacing_mm] * 3,
-        direction=grid.direction,
-    )

@@ -21,7 +21,7 @@ KEYS = {
 def coarse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     overlay = tmp_path / "coarse.yaml"
     overlay.write_text(
-        "registration: {spacing_mm: 12.0, affine_iterations: [30], syn_iterations: [20, 10]}\n"
+        "registration: {spacing_mm: 12.0, syn_iterations: [20, 10]}\n"
         "atlas: {pitch_mm: 50.0}\ngraph: {rho_mm: 60.0}\n"
     )
     monkeypatch.setattr(bench, "read", lambda: config.read(overlay))

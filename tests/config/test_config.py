@@ -108,12 +108,12 @@ def test_a_wrong_value_is_named(path, value, word):
 
 def test_overlays_merge_dicts_and_replace_lists(tmp_path):
     first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
-    first.write_text("mask: {method: threshold}\nregistration: {affine_iterations: [9]}\nresults: there\n")
+    first.write_text("mask: {method: threshold}\nregistration: {syn_iterations: [9]}\nresults: there\n")
     second.write_text("mask: {min_lung_l: 1}\nresults: elsewhere\n")
     read = config.read(first, second)
     assert (read.mask.method, read.mask.min_lung_l, read.mask.model) == ("threshold", 1, "R231")
-    assert read.registration.affine_iterations == (9,)
-    assert read.registration.syn_iterations == tuple(DEFAULTS["registration"]["syn_iterations"])
+    assert read.registration.syn_iterations == (9,)
+    assert read.registration.flow_sigma == DEFAULTS["registration"]["flow_sigma"]
     assert read.results == Path("elsewhere")
 
 

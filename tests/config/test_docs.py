@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from ctssl.config.methods import OPTIONS
 from ctssl.config.study import Config, Run, Target
 from ctssl.evaluate import tables
-from ctssl.jobs import study
+from ctssl.jobs import cohort
 from ctssl.manifest import OWN_COLUMNS
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +65,6 @@ def test_documented_defaults_of_runs_and_targets_are_those_of_the_code():
             assert yaml.safe_load(text) == default, key
 
 
-@pytest.mark.parametrize("columns", [OWN_COLUMNS, study.FAILURES, study.QUALITY, tables.COLUMNS])
+@pytest.mark.parametrize("columns", [OWN_COLUMNS, cohort.FAILURES, cohort.QUALITY, tables.COLUMNS])
 def test_every_column_is_documented(columns):
     assert [name for name in columns if f"`{name}`" not in TEXT] == []

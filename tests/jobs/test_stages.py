@@ -28,7 +28,7 @@ SHAPE = {"scale": (1.06, 0.96, 1.04), "shift": (9.0, -4.0, 12.0)}
 STUDY = {
     "atlas": {"source": "file", "spacing_mm": 5.0, "patch_voxels": 16, "pitch_mm": 60.0},
     "mask": {"method": "threshold"},
-    "registration": {"spacing_mm": 12.0, "affine_iterations": [40], "syn_iterations": [20]},
+    "registration": {"spacing_mm": 12.0, "syn_iterations": [20]},
     "graph": {"edges": "topology"},
 }
 

@@ -54,3 +54,13 @@ def test_the_log_says_what_the_message_does_not(done):
     assert "No space left on device" in done.stderr
     assert "KeyError: 'a bug'" in done.stderr
     assert "no weights\n  What to do: get some" in done.stderr
+
+
+def test_the_log_says_what_a_computation_used(done):
+    """The one that fills 100 MB: read by its own measure, beside that of the one that does nothing."""
+    used = [json.loads(line.removeprefix("used: ")) for line in done.stderr.splitlines() if "used: " in line]
+    assert len(used) == 3
+    modest, nothing = used[0], used[1]
+    assert 95 < modest["peak_mb"] - nothing["peak_mb"] < 115
+    assert 0 <= nothing["seconds"] < 5
+    assert nothing["read_mb"] < 5

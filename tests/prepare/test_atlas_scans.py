@@ -10,8 +10,9 @@ from ctssl.errors import ScanError
 from ctssl.prepare.atlas import read_atlas
 from ctssl.prepare.atlas_sources import build_atlas
 from ctssl.prepare.images import read_array
+from ctssl.prepare.lungs import Lungs
 from ctssl.prepare.machine import Machine
-from ctssl.prepare.registration import Lungs, register
+from ctssl.prepare.registration import register
 from ctssl.prepare.template import Member, lungs_of, make_template, mean_anatomy
 
 pytestmark = pytest.mark.xdist_group("registration")
@@ -19,14 +20,14 @@ pytestmark = pytest.mark.xdist_group("registration")
 HERE = Machine(max_voxels=10**8)
 REGISTRATION = {
     "spacing_mm": 12.0,
-    "affine_iterations": (40, 20),
     "syn_iterations": (20, 10),
     "gradient_step": 0.4,
     "flow_sigma": 3.0,
     "total_sigma": 0.0,
     "seed": 1,
     "threads": 1,
-    "min_dice": 0.7,
+    "enough_dice": 0.9,
+    "ct_weight": 0.0,
 }
 PEOPLE = {  # scale and shift of the pattern
     "anna": ((1.1, 1.0, 0.92), (10.0, -5.0, 20.0)),
@@ -59,7 +60,10 @@ def settings(cohort, source, *names, masks=()):
         "scans": names,
     }
     given = {name: str(cohort / f"{name}-mask.nii.gz") if name in masks else None for name in names}
-    scans = [{"scan": n, "image": str(cohort / f"{n}.nii.gz"), "mask_image": given[n]} for n in names]
+    scans = [
+        {"scan": n, "image": str(cohort / f"{n}.nii.gz"), "series_uid": None, "mask_image": given[n]}
+        for n in names
+    ]
     return {
         "atlas": section,
         "scans": scans,
@@ -206,7 +210,7 @@ def test_a_scan_that_does_not_fit_the_others_is_named(cohort, tmp_path):
         mask[mask == (1 if name == "anna" else 0)] = 0  # anna has lost her right lung
         members.append(Member.written(name, tmp_path / name, hu, Lungs(mask, grid)))
     _, mask, grid = chest(6.0)
-    with pytest.raises(ScanError, match="scan anna cannot be part of the template: the lungs do not fit"):
+    with pytest.raises(ScanError, match="scan anna cannot be part of the template: its lungs do not fit"):
         mean_anatomy(members, Lungs(mask, grid), Registration(**REGISTRATION), 8)
 
 

@@ -1,73 +1,354 @@
 """A DICOM folder is a volume only when its slices say so."""
 
+import shutil
+
 import numpy as np
 import pydicom
 import pytest
-from prepare.dicom import write_series
+import SimpleITK as sitk
+from prepare.balls import SIZE, assert_in_place, body, straight
+from prepare.dicom import change, height, write_slices
 
 from ctssl.errors import ScanError
-from ctssl.prepare.dicom import slices
-from ctssl.prepare.grid import Grid
+from ctssl.prepare.geometry import Place
+from ctssl.prepare.hounsfield import PADDING_HU
+from ctssl.prepare.reading import read_scan
+
+PLACE = straight()
+HU = body(PLACE)
+MANY = 10**8
+FIRST = float(PLACE.origin_mm[2])
+ROWS = {
+    "head first, up": (1, 1, 1),
+    "slices listed from above": (1, 1, -1),
+    "prone": (-1, -1, 1),
+    "feet first": (-1, 1, -1),
+    "mirrored": (-1, 1, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    path = tmp_path_factory.mktemp("dicom") / "scan"
+    write_slices(path, HU, PLACE)
+    return path
 
 
 @pytest.fixture
-def folder(tmp_path):
-    hu = np.full((12, 10, 9), -700, np.int16)
-    write_series(
-        tmp_path / "scan", hu, Grid((-20.0, -30.0, 5.0), 3.0, (9, 10, 12), "LPS"), slope=1, intercept=0
-    )
-    return tmp_path / "scan"
+def folder(tmp_path, written):
+    return shutil.copytree(written, tmp_path / "scan")
 
 
-def heights(files):
-    return [float(pydicom.dcmread(f).ImagePositionPatient[2]) for f in files]
+def refused(folder, word, series_uid=None):
+    with pytest.raises(ScanError, match=word) as fault:
+        read_scan(folder, MANY, series_uid)
+    assert fault.value.advice
+    assert "Secret" not in str(fault.value)
+    assert str(folder.parent) not in str(fault.value)
+    return fault.value
 
 
-def change(file, **values):
-    one = pydicom.dcmread(file)
-    for name, value in values.items():
-        setattr(one, name, value)
-    one.save_as(file)
+def at(folder, number):
+    """The slice with this place in the volume."""
+    return next(f for f in folder.iterdir() if abs(height(f) - FIRST - 6 * number) < 0.01)
 
 
-def test_slices_come_in_the_order_of_their_positions(folder):
-    assert heights(slices(folder)) == [5.0 + 3 * i for i in range(12)]
+@pytest.mark.parametrize("signs", ROWS.values(), ids=ROWS)
+def test_every_way_of_lying_and_of_scanning_is_read(tmp_path, signs):
+    place = straight(turn=np.diag(signs).astype(float))
+    hu = body(place)
+    write_slices(tmp_path / "scan", hu, place)
+    read = read_scan(tmp_path / "scan", MANY)
+    assert_in_place(read.image)
+    assert read.repairs == ()
+    assert read.padding_hu is None
+    np.testing.assert_array_equal(np.sort(sitk.GetArrayFromImage(read.image), None), np.sort(hu, None))
+
+
+def test_coronal_slices_are_read(tmp_path):
+    turn = np.array(
+        [[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]
+    )  # rows to the left, columns down, slices to the back
+    write_slices(tmp_path / "scan", body(straight(turn=turn)), straight(turn=turn))
+    assert_in_place(read_scan(tmp_path / "scan", MANY).image)
+
+
+@pytest.mark.parametrize(
+    ("slopes", "intercepts", "dtype"),
+    [
+        ([1] * 44, [-1024] * 44, np.int16),
+        ([1, 2] * 22, [-1024, 10] * 22, np.int16),
+        ([1] * 20 + [0.5] * 24, [-1000] * 44, np.float32),
+    ],
+)
+def test_each_slice_has_its_own_slope_and_intercept_once(tmp_path, slopes, intercepts, dtype):
+    write_slices(tmp_path / "scan", HU // 2 * 2, PLACE, slopes=slopes, intercepts=intercepts)
+    read = sitk.GetArrayFromImage(read_scan(tmp_path / "scan", MANY).image)
+    assert read.dtype == dtype
+    np.testing.assert_array_equal(read, HU // 2 * 2)
+
+
+def test_slices_lie_in_folders_among_other_files(folder):
+    (folder / "deep" / "er").mkdir(parents=True)
+    for number, file in enumerate(f for f in list(folder.iterdir()) if f.is_file()):
+        file.rename(folder / ("deep/er" if number % 2 else "deep") / f"{file.name}.dcm")
+    (folder / "notes.txt").write_text("no slice")
+    (folder / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM and nonsense")
+    assert_in_place(read_scan(folder, MANY).image)
+
+
+def test_slices_without_a_preamble_are_read(folder):
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes()[132:])
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_scan(folder, MANY).image), HU)
+
+
+@pytest.mark.parametrize("name", ["JPEGLossless", "JPEG2000Lossless", "RLELossless"])
+def test_compressed_slices_are_read(folder, name):
+    if name == "RLELossless":
+        for file in folder.iterdir():
+            one = pydicom.dcmread(file)
+            one.compress(pydicom.uid.RLELossless, encoding_plugin="pydicom")
+            one.save_as(file)
+    else:
+        for file in folder.iterdir():
+            one = pydicom.dcmread(file)
+            image = sitk.ReadImage(str(file))
+            for key in image.GetMetaDataKeys():
+                image.EraseMetaData(key)
+            sitk.WriteImage(
+                image, str(file) + ".dcm", useCompression=True, compressor=name.replace("Lossless", "")
+            )
+            packed = pydicom.dcmread(str(file) + ".dcm")
+            assert packed.file_meta.TransferSyntaxUID.is_compressed
+            one.PixelData = packed.PixelData
+            one["PixelData"].is_undefined_length = True
+            one["PixelData"].VR = "OB"
+            one.file_meta.TransferSyntaxUID = packed.file_meta.TransferSyntaxUID
+            for tag in ("BitsStored", "HighBit", "PixelRepresentation"):
+                setattr(one, tag, getattr(packed, tag))
+            one.save_as(file)
+            (file.parent / (file.name + ".dcm")).unlink()
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_scan(folder, MANY).image), HU)
 
 
 def test_a_missing_slice_is_an_error(folder):
-    next(f for f in folder.iterdir() if heights([f]) == [20.0]).unlink()
-    with pytest.raises(ScanError, match=r"1 of 10 distances .* not 3.00 mm but 6.00 to 6.00") as fault:
-        slices(folder)
-    assert "complete" in fault.value.advice
+    at(folder, 9).unlink()
+    fault = refused(
+        folder, r"1 of 42 distances .* not 6.00 mm but 12.00 to 12.00 mm: about 1 slices are missing"
+    )
+    assert "complete" in fault.advice
 
 
-def test_a_doubled_slice_is_an_error(folder):
-    first, second = slices(folder)[4:6]
-    change(second, ImagePositionPatient=pydicom.dcmread(first).ImagePositionPatient)
-    with pytest.raises(ScanError, match="missing or doubled"):
-        slices(folder)
+def test_growing_distances_are_an_error(tmp_path):
+    write_slices(tmp_path / "scan", HU, PLACE)
+    for number, file in enumerate(sorted((tmp_path / "scan").iterdir(), key=height)):
+        x, y, _ = PLACE.origin_mm
+        change(file, ImagePositionPatient=[x, y, FIRST + 6 * number + 0.01 * number**2])
+    refused(tmp_path / "scan", "uneven")
 
 
-def test_a_tilted_gantry_is_an_error(folder):
-    for number, file in enumerate(slices(folder)):
-        x, y, z = pydicom.dcmread(file).ImagePositionPatient
-        change(file, ImagePositionPatient=[x, float(y) + 0.8 * number, z])
-    with pytest.raises(ScanError, match=r"0.80 mm .* gantry was tilted"):
-        slices(folder)
+def test_small_jitter_of_positions_is_taken_as_even(folder):
+    rng = np.random.default_rng(3)
+    for file in folder.iterdir():
+        x, y, z = map(float, pydicom.dcmread(file).ImagePositionPatient)
+        change(file, ImagePositionPatient=[x, y, round(z + rng.uniform(-0.2, 0.2), 3)])
+    read = read_scan(folder, MANY)
+    assert_in_place(read.image)
+    assert "off equal distances of 6.0" in read.repairs[0]
 
 
-def test_slices_without_a_position_are_an_error(folder):
-    for file in slices(folder):
+def test_copies_of_a_slice_are_left_out(folder):
+    shutil.copy(at(folder, 3), folder / "copy")
+    read = read_scan(folder, MANY)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read.image), HU)
+    assert read.repairs == ("1 of 45 DICOM slices are copies of others: left out",)
+
+
+def test_two_images_at_one_place_are_an_error(folder):
+    change(at(folder, 5), ImagePositionPatient=pydicom.dcmread(at(folder, 4)).ImagePositionPatient)
+    refused(folder, "1 of 44 DICOM slices lie where another slice lies")
+
+
+@pytest.mark.parametrize("tilt_deg", [-18.0, 4.0, 25.0])
+def test_a_tilted_gantry_is_straightened(tmp_path, tilt_deg):
+    """Slices are tilted about x; the table moves them along z, as in a scanner."""
+    c, s = np.cos(np.radians(tilt_deg)), np.sin(np.radians(tilt_deg))
+    steps = np.array([[1, 0, 0], [0, c, 0], [0, s, 1.0]]) * [5, 5, 6]
+    place = Place(-steps @ (np.array(SIZE) - 1) / 2, steps)
+    write_slices(tmp_path / "scan", body(place), place)
+    read = read_scan(tmp_path / "scan", MANY)
+    assert_in_place(read.image)
+    assert f"tilted by {abs(tilt_deg):.1f} degrees" in read.repairs[-1]
+    assert read.padding_hu == PADDING_HU
+    assert 0.05 < (sitk.GetArrayFromImage(read.image) == PADDING_HU).mean() < 0.6
+
+
+def test_slices_that_lie_beside_a_line_are_an_error(folder):
+    x, y, z = map(float, PLACE.origin_mm)
+    change(at(folder, 20), ImagePositionPatient=[x + 1.2, y, z + 120])
+    refused(folder, "1.20 mm beside the straight line")
+
+
+@pytest.mark.parametrize("tag", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
+def test_slices_without_a_place_are_an_error(folder, tag):
+    for file in folder.iterdir():
+        change(file, **{tag: None})
+    refused(folder, "do not say where they lie")
+
+
+def test_the_largest_ct_series_is_read_and_it_is_said(folder):
+    write_slices(folder, HU[:30], PLACE, prefix="other")
+    write_slices(folder, np.repeat(HU, 2, 0), PLACE, prefix="pet", Modality="PT")
+    read = read_scan(folder, MANY)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read.image), HU)
+    assert read.repairs == ("the folder holds 3 DICOM series: the largest CT series was read, 44 slices",)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        ["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"],
+        ["DERIVED", "PRIMARY", "MPR"],
+        ["DERIVED", "SECONDARY", "OTHER", "CSA MPR"],
+        ["DERIVED", "PRIMARY", "PROJECTION IMAGE", "MIP_Z"],
+    ],
+)
+def test_scouts_and_reformats_are_passed_over(folder, kind):
+    larger = straight(size=(*SIZE[:2], 60))
+    write_slices(folder, body(larger, (*SIZE[:2], 60)), larger, prefix="reformat", ImageType=kind)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_scan(folder, MANY).image), HU)
+
+
+def test_thin_reconstructions_called_derived_primary_are_originals(folder):
+    larger = straight(size=(*SIZE[:2], 60))
+    kind = ["DERIVED", "PRIMARY", "AXIAL"]
+    write_slices(folder, body(larger, (*SIZE[:2], 60)), larger, prefix="thin", ImageType=kind)
+    assert read_scan(folder, MANY).image.GetSize()[2] == 60
+
+
+def test_a_derived_series_is_read_when_there_is_no_other(tmp_path):
+    write_slices(tmp_path / "scan", HU, PLACE, ImageType=["DERIVED", "SECONDARY"])
+    read = read_scan(tmp_path / "scan", MANY)
+    assert_in_place(read.image)
+    assert "no original" in read.repairs[0]
+
+
+def test_scouts_within_the_series_are_left_out(folder):
+    uid = pydicom.dcmread(at(folder, 0)).SeriesInstanceUID
+    scout = straight(turn=np.array([[0.0, 0, 1], [1, 0, 0], [0, -1, 0]]))
+    write_slices(folder, HU[:2], scout, prefix="a", SeriesInstanceUID=uid)  # not marked, but sagittal
+    kind = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    write_slices(folder, HU[:1], PLACE, prefix="b", SeriesInstanceUID=uid, ImageType=kind)
+    read = read_scan(folder, MANY)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read.image), HU)
+    assert [text.split(" images")[0] for text in read.repairs] == ["1", "2"]
+
+
+def test_two_series_of_one_size_need_a_choice(folder):
+    first = pydicom.dcmread(at(folder, 0)).SeriesInstanceUID
+    second = write_slices(folder, HU + 5, PLACE, prefix="sharp", ConvolutionKernel="B70f")
+    fault = refused(folder, "2 CT series have 44 slices each")
+    assert first in str(fault)
+    assert f"{second} (44 images, CT, 6.0000 mm, kernel B70f)" in str(fault)
+    read = read_scan(folder, MANY, second)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read.image), HU + 5)
+    assert (read.about["series_uid"], read.about["kernel"]) == (second, "B70f")
+
+
+def test_a_series_uid_of_a_scout_is_an_error(folder):
+    scout = write_slices(folder, HU[:9], PLACE, prefix="s", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    refused(folder, "holds no CT slices", scout)
+
+
+def test_a_derived_series_may_be_chosen(folder):
+    thick = straight(spacing_mm=(5, 5, 6))
+    kind = ["DERIVED", "SECONDARY", "MPR"]
+    uid = write_slices(folder, HU + 3, thick, prefix="thick", ImageType=kind)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_scan(folder, MANY, uid).image), HU + 3)
+
+
+def test_an_unknown_series_uid_lists_what_is_there(folder):
+    uid = pydicom.dcmread(at(folder, 0)).SeriesInstanceUID
+    refused(folder, rf"holds no series 1\.2\.3; it holds {uid} \(44 images, CT, 6.0000 mm\)", "1.2.3")
+
+
+@pytest.mark.parametrize("padding", [63536, -2000])
+def test_the_padding_value_of_the_header_is_respected(tmp_path, padding):
+    hu = HU.copy()
+    hu[:, :3] = -2000 - 24  # stored as -2000
+    hu[20, 20, 20] = -1900  # no padding, only odd
+    made = write_slices(tmp_path / "scan", hu, PLACE, intercepts=[-24] * 44)
+    for file in (tmp_path / "scan").iterdir():
         one = pydicom.dcmread(file)
-        del one.ImagePositionPatient
+        one.add_new("PixelPaddingValue", "US" if padding > 0 else "SS", padding)
         one.save_as(file)
-    with pytest.raises(ScanError):
-        slices(folder)
+    read = read_scan(tmp_path / "scan", MANY)
+    values = sitk.GetArrayFromImage(read.image)
+    assert made == read.about["series_uid"]
+    assert read.padding_hu == PADDING_HU
+    assert (values[:, :3] == PADDING_HU).all()
+    np.testing.assert_array_equal(values[:, 3:], hu[:, 3:])
+    assert "padding" in read.repairs[0]
 
 
-def test_the_largest_series_of_a_folder_is_read(folder):
-    hu = np.full((8, 10, 9), -100, np.int16)
-    write_series(folder / "other", hu, Grid((0.0, 0.0, 500.0), 3.0, (9, 10, 8), "LPS"), slope=1, intercept=0)
-    for file in (folder / "other").iterdir():
-        file.rename(folder / f"other{file.name}")
-    assert heights(slices(folder)) == [5.0 + 3 * i for i in range(12)]
+def test_a_padding_value_that_is_also_air_is_air(tmp_path):
+    write_slices(tmp_path / "scan", HU, PLACE, PixelPaddingValue=-1000)
+    read = read_scan(tmp_path / "scan", MANY)
+    assert (read.padding_hu, read.repairs) == (None, ())
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read.image), HU)
+
+
+def test_only_harmless_facts_leave_the_header(tmp_path):
+    tags = {"Manufacturer": "Maker", "ManufacturerModelName": "One", "ConvolutionKernel": ["I50f", "3"]}
+    uid = write_slices(tmp_path / "scan", HU, PLACE, **tags)
+    assert read_scan(tmp_path / "scan", MANY).about == {
+        "format": "DICOM",
+        "series_uid": uid,
+        "kernel": "I50f 3",
+        "slice_thickness_mm": 6.0,
+        "scanner": "Maker One",
+        "size": list(SIZE),
+        "spacing_mm": [5.0, 5.0, 6.0],
+    }
+
+
+def test_a_damaged_slice_is_an_error(folder):
+    file = at(folder, 7)
+    file.write_bytes(file.read_bytes()[:-900])
+    refused(folder, "damaged")
+
+
+def test_damaged_headers_are_an_error(folder):
+    file = at(folder, 7)
+    file.write_bytes(file.read_bytes()[:700])
+    refused(folder, "damaged|do not say where")
+
+
+def test_max_voxels_are_counted_before_reading(folder, monkeypatch):
+    monkeypatch.setattr(sitk, "ReadImage", None)
+    with pytest.raises(ScanError, match="40 x 36 x 44"):
+        read_scan(folder, 40 * 36 * 44 - 1)
+
+
+@pytest.mark.parametrize("content", [None, "text"])
+def test_a_folder_without_slices_is_an_error(tmp_path, content):
+    (tmp_path / "scan").mkdir()
+    if content:
+        (tmp_path / "scan/notes.txt").write_text(content)
+    refused(tmp_path / "scan", "no DICOM series")
+
+
+def test_a_single_file_is_an_error(folder):
+    file = at(folder, 0)
+    refused(file, "one DICOM file")
+    refused(file.rename(file.with_suffix(".dcm")), "one DICOM file")
+
+
+def test_a_multi_frame_file_is_an_error(tmp_path):
+    write_slices(tmp_path / "scan", HU[:1], PLACE)
+    (file,) = (tmp_path / "scan").iterdir()
+    enhanced = "1.2.840.10008.5.1.4.1.1.2.1"
+    change(file, SOPClassUID=enhanced, NumberOfFrames=44, PixelData=HU.tobytes())
+    assert "dcm2niix" in refused(tmp_path / "scan", "multi-frame .* 44 frames").advice

@@ -170,3 +170,17 @@ def test_the_main_label_of_a_patch_is_its_most_frequent_one():
     got = main_labels(labels, grid, grid.to_points(positions), edge=16)
     np.testing.assert_array_equal(got, expected)
     assert set(expected) == {0, 1, 2}
+
+
+def test_what_the_scanner_did_not_see_counts_as_outside():
+    """An unseen half space leaves the same landmarks as a grid that ends there."""
+    whole = Grid((0.0, 0.0, 0.0), 2.0, (60, 50, 55), "LPS")
+    part = Grid((0.0, 0.0, 0.0), 2.0, (60, 50, 30), "LPS")
+    seen = np.zeros(whole.shape, bool)
+    seen[:30] = True
+    positions = np.random.default_rng(5).integers(0, 49, (200, 3)) + 0.5
+    points = whole.to_points(positions[positions[:, 0] != 29.5])  # on the border itself both may be right
+    for share in (0.2, 0.5, 0.8):
+        ours = valid_landmarks(points, whole, share, edge=16, seen=seen)
+        np.testing.assert_array_equal(ours, valid_landmarks(points, part, share, edge=16))
+        assert 0 < ours.sum() < len(ours)

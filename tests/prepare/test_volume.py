@@ -1,4 +1,3 @@
-import gzip
 import shutil
 
 import nibabel
@@ -9,31 +8,19 @@ from prepare.chest import AXES, grid_of, scan, turned
 from prepare.dicom import write_series
 from scipy.ndimage import map_coordinates
 
-from ctssl.errors import ScanError
 from ctssl.prepare.grid import covering_grid
 from ctssl.prepare.images import write_array
-from ctssl.prepare.volume import check_hu, frame_of, image_on_grid, read_image
+from ctssl.prepare.reading import read_scan
+from ctssl.prepare.volume import frame_of, image_on_grid, overview, seen_on_grid
 
 MANY = 10**9
 HU = scan().hu // 2 * 2  # even: a rescale slope of 2 loses nothing
 GRID = grid_of(scan())
-NRRD = """NRRD0004
-type: short
-dimension: 3
-space: left-posterior-superior
-sizes: {sizes}
-space directions: (1,0,0) (0,1,0) ({shear},0,1)
-kinds: domain domain domain
-endian: little
-encoding: raw
-space origin: (0,0,0)
-
-"""
 
 
 def on_frame(path) -> np.ndarray:
     """What the workflow makes of an image: HU on the atlas's axes, here LPS at 5 mm."""
-    image = read_image(path, MANY)
+    image = read_scan(path, MANY).image
     grid = frame_of(image, 5.0, "LPS")
     np.testing.assert_allclose(grid.origin_mm, GRID.origin_mm, atol=1e-3)
     assert (grid.size, grid.axes) == (GRID.size, "LPS")
@@ -91,7 +78,7 @@ def test_an_oblique_scan_is_put_straight(tmp_path):
     tilted = sitk.GetImageFromArray((points @ [3.0, -2.0, 1.0]).astype(np.float32))
     tilted.CopyInformation(image)
     sitk.WriteImage(tilted, str(tmp_path / "tilted.mha"))
-    read = read_image(tmp_path / "tilted.mha", MANY)
+    read = sitk.ReadImage(str(tmp_path / "tilted.mha"))
     grid = frame_of(read, 2.0, "RAS")
     got = image_on_grid(read, grid, outside=-9999)
     index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
@@ -106,105 +93,81 @@ def test_an_oblique_scan_is_put_straight(tmp_path):
 def test_values_between_voxels_are_interpolated_and_not_cut_off(tmp_path):
     write_array(tmp_path / "a.nii", HU, GRID)
     fine = covering_grid(GRID.corners_mm(), 3.7, "LPS")
-    got = image_on_grid(read_image(tmp_path / "a.nii", MANY), fine, outside=-1024)
+    got = image_on_grid(read_scan(tmp_path / "a.nii", MANY).image, fine, outside=-1024)
     index = np.stack(np.meshgrid(*map(np.arange, fine.shape), indexing="ij"), -1).reshape(-1, 3)
     where = GRID.to_array(fine.to_points(index.astype(float))).T
     expected = map_coordinates(HU.astype(float), where, order=1, mode="nearest").reshape(fine.shape)
     np.testing.assert_allclose(got, expected, atol=0.05)
 
 
-def damaged_files():
-    """Name -> (what makes the file, a word of the message)."""
-    volume = HU[:20, :20, :20]
-
-    def save(array, vector=False):
-        return lambda path: sitk.WriteImage(sitk.GetImageFromArray(array, isVector=vector), str(path))
-
-    def half(path):
-        save(volume)(path)
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-    def headless(path):
-        save(volume)(path)
-        path.with_suffix(".raw").unlink()
-
-    def nan(path):
-        array = volume.astype(np.float32)
-        array[3, 5, 7] = np.nan
-        save(array)(path)
-
-    def sheared(path):
-        affine = np.eye(4)
-        affine[0, 2] = 0.4
-        nibabel.save(nibabel.Nifti1Image(volume, affine), path)
-
-    def metres(path):
-        image = sitk.GetImageFromArray(volume)
-        image.SetSpacing((1000.0, 1000.0, 1000.0))
-        sitk.WriteImage(image, str(path))
-
-    return {
-        "missing.nii": (lambda _: None, "does not exist"),
-        "empty.nii.gz": (lambda path: path.write_bytes(b""), "cannot be read"),
-        "text.nii.gz": (lambda path: path.write_text("no image"), "cannot be read"),
-        "zipped-text.nii.gz": (lambda path: path.write_bytes(gzip.compress(b"no image")), "cannot be read"),
-        "half.nii": (half, "damaged"),
-        "half.nii.gz": (half, "damaged"),
-        "half.nrrd": (half, "cannot be read"),
-        "half.mha": (half, "cannot be read"),
-        "headless.mhd": (headless, "cannot be read"),
-        "flat.nii": (save(volume[0]), "2 dimensions"),
-        "film.nii": (save(np.stack([volume, volume])), "4 dimensions"),
-        "colour.mha": (save(np.stack([volume] * 3, -1).astype(np.uint8), vector=True), "3 values"),
-        "thin.nii": (save(volume[:7]), "only 7 voxels"),
-        "nan.nii": (nan, "not finite"),
-        "nan.nii.gz": (nan, "not finite"),
-        "nan.mha": (nan, "not finite"),
-        "sheared.nii": (sheared, "orthonormal"),
-        "sheared.nrrd": (
-            lambda path: path.write_bytes(
-                NRRD.format(sizes="20 20 20", shear=0.4).encode() + volume.tobytes()
-            ),
-            "right angles",
-        ),
-        "huge.nrrd": (  # a header and no voxels
-            lambda path: path.write_text(NRRD.format(sizes="40000 40000 40000", shear=0)),
-            "max_voxels",
-        ),
-        "metres.nrrd": (metres, "spacing|measures"),
-    }
+def ramp_image(spacing, size=(60, 50, 40), direction=None) -> sitk.Image:
+    """Values 3 x - 2 y + z of each voxel's place in LPS mm."""
+    image = sitk.Image(size, sitk.sitkFloat32)
+    image.SetSpacing(spacing)
+    image.SetOrigin((5.0, -9.0, 12.0))
+    if direction is not None:
+        image.SetDirection(np.ravel(direction).tolist())
+    k, j, i = np.meshgrid(*map(np.arange, size[::-1]), indexing="ij")
+    steps = np.array(image.GetDirection()).reshape(3, 3) * spacing
+    points = np.stack([i, j, k], -1) @ steps.T + image.GetOrigin()
+    ramp = sitk.GetImageFromArray((points @ [3.0, -2.0, 1.0]).astype(np.float32))
+    ramp.CopyInformation(image)
+    return ramp
 
 
-@pytest.mark.parametrize("name", damaged_files())
-def test_a_bad_file_excludes_the_scan_with_advice(tmp_path, name):
-    make, word = damaged_files()[name]
-    make(tmp_path / name)
-    with pytest.raises(ScanError, match=word) as fault:
-        read_image(tmp_path / name, MANY)
-    assert fault.value.advice
+TURNED = np.array(sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.2, -0.3, 0.25).GetMatrix()).reshape(3, 3)
 
 
-def test_max_voxels_of_a_dicom_folder_is_counted_before_reading(tmp_path, monkeypatch):
-    write_series(tmp_path / "scan", HU[:10, :12, :14], GRID, slope=1, intercept=0)
-    read_image(tmp_path / "scan", 10 * 12 * 14)
-    monkeypatch.setattr(sitk, "ReadImage", None)
-    with pytest.raises(ScanError, match="14 x 12 x 10"):
-        read_image(tmp_path / "scan", 10 * 12 * 14 - 1)
+@pytest.mark.parametrize("direction", [None, TURNED])
+@pytest.mark.parametrize(
+    ("spacing", "expected_mm"),
+    [((0.7, 0.7, 1.0), 2.0), ((1.0, 1.2, 5.0), 2.0), ((3.0, 3.5, 5.0), 3.0), ((9.0, 9.0, 10.0), 6.0)],
+)
+def test_an_overview_shows_the_same_values_at_the_same_places(spacing, expected_mm, direction):
+    image = ramp_image(spacing, direction=direction)
+    hu, grid = overview(image, "RAS", outside=-9999)
+    assert grid.spacing_mm == expected_mm
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
+    points = grid.to_points(index.astype(float))
+    seen = seen_on_grid(image, None, grid)
+    assert (seen is None) == (direction is None)
+    seen = np.ones(grid.shape, bool) if seen is None else seen
+    assert (hu[~seen] == -9999).all()
+    local = (points - image.GetOrigin()) @ np.linalg.inv(np.array(image.GetDirection()).reshape(3, 3)).T
+    edge = np.array(spacing) * np.maximum(1, np.rint(expected_mm / np.array(spacing))) / 2
+    inside = ((local >= edge) & (local <= (np.array(image.GetSize()) - 1) * spacing - 3 * edge)).all(-1)
+    assert inside.mean() > 0.1  # blocks that are not full at the far end are left out
+    np.testing.assert_allclose(hu[inside], (points @ [3.0, -2.0, 1.0])[inside], atol=0.02)
 
 
-@pytest.mark.parametrize("content", [None, "text"])
-def test_a_folder_without_slices_excludes_the_scan(tmp_path, content):
-    (tmp_path / "scan").mkdir()
-    if content:
-        (tmp_path / "scan/notes.txt").write_text(content)
-    with pytest.raises(ScanError, match="no DICOM series") as fault:
-        read_image(tmp_path / "scan", MANY)
-    assert fault.value.advice
+def test_an_overview_averages_noise():
+    rng = np.random.default_rng(0)
+    image = sitk.GetImageFromArray(rng.normal(0, 100, (60, 60, 60)).astype(np.float32))
+    image.SetSpacing((0.5, 0.5, 0.5))
+    hu, _ = overview(image, "LPS", outside=0)
+    assert hu.std() < 100 / np.sqrt(4**3) * 1.1
 
 
-def test_values_that_are_no_hounsfield_units_exclude_the_scan():
-    check_hu(HU)
-    for wrong in (HU + 1024, (scan().lungs > 0).astype(np.int16), HU // 10, np.full_like(HU, -1000)):
-        with pytest.raises(ScanError, match="Hounsfield") as fault:
-            check_hu(wrong)
-        assert fault.value.advice
+@pytest.mark.parametrize("axes", AXES[::11])
+def test_what_was_seen_is_where_the_oblique_image_and_no_padding_is(axes):
+    image = ramp_image((2.0, 2.0, 3.0), direction=TURNED)
+    grid = frame_of(image, 3.0, axes)
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
+    points = grid.to_points(index.astype(float))
+    local = (points - image.GetOrigin()) @ TURNED / (2.0, 2.0, 3.0)
+    truth = ((local > -0.5) & (local < np.array(image.GetSize()) - 0.5)).all(-1)
+    seen = seen_on_grid(image, None, grid)
+    assert (seen != truth).mean() < 1e-4
+    assert 0.2 < truth.mean() < 0.8
+    values = sitk.GetArrayFromImage(image)
+    values[:, :, :20] = -2000.0
+    padded = sitk.GetImageFromArray(values)
+    padded.CopyInformation(image)
+    seen = seen_on_grid(padded, -2000.0, grid)
+    assert (seen != (truth & (local[..., 0] > 19.5))).mean() < 1e-4
+
+
+def test_a_straight_image_without_padding_is_seen_everywhere():
+    image = ramp_image((2.0, 2.0, 3.0))
+    assert seen_on_grid(image, None, frame_of(image, 3.0, "LPS")) is None
+    assert seen_on_grid(image, -2000.0, frame_of(image, 3.0, "LPS")) is None

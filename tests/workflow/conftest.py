@@ -11,7 +11,7 @@ manifest: scans.csv
 results: results
 atlas: {spacing_mm: 4.0, pitch_mm: 100.0, min_lung_fraction: 0.2}
 mask: {method: threshold}
-registration: {spacing_mm: 10.0, affine_iterations: [30], syn_iterations: [10]}
+registration: {spacing_mm: 10.0, syn_iterations: [10]}
 graph: {rho_mm: 120.0}
 quality: {warn_dice: 0.8}
 pretraining: {device: cpu, threads: 1, checkpoint_steps: 3}

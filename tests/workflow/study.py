@@ -24,7 +24,7 @@ main()
 """
 
 
-TEXTS = ("probes/", "tables/", "splits/", "quality/quality", "failures", "scans")
+TEXTS = ("probes/", "tables/", "splits/", "quality/quality", "quality/index", "failures", "scans")
 
 
 class Study:

@@ -33,8 +33,8 @@ def test_bad_scans_are_excluded_with_advice_and_can_be_tried_again(study):
     lost = {row["scan"]: row for row in study.failures()}
     expected = {
         "missing": "does not exist",
-        "empty": "cannot be read",
-        "text": "cannot be read",
+        "empty": "damaged",
+        "text": "damaged",
         "solid": "no lungs were found",
     }
     assert set(lost) == set(expected)
@@ -89,3 +89,41 @@ def test_a_scan_that_the_manifest_excludes_says_why(study):
     (lost,) = study.failures()
     assert lost["scan"] == "phantom000"
     assert "arms in the way" in lost["reason"]
+
+
+def test_what_quality_excludes_is_decided_by_cohort_alone_and_the_manifest_overrules_it(study):
+    quality = pd.read_csv(study.results / "quality/quality.csv").set_index("scan")
+    worst, second = quality[["dice_right", "dice_left"]].min(axis=1).sort_values().index[:2]
+    low, high = quality.loc[[worst, second], ["dice_right", "dice_left"]].min(axis=1)
+    assert low < high, "the limit lies between the two"
+    study.change("warn_dice: 0.8", f"warn_dice: 0.8, exclude_dice: {(low + high) / 2}")
+    plan = study.plan()
+    assert plan["cohort"] == 1
+    assert not {"volume", "register", "store", "pretrain"} & set(plan)
+    assert "1 of 4 scans excluded" in study.snakemake("results/features/tiny_seed0_all.parquet")
+    (lost,) = study.failures()
+    assert (lost["scan"], lost["stage"]) == (worst, "quality")
+    assert f"quality/{worst}.png" in lost["advice"]
+    assert len(pd.read_parquet(study.results / "features/tiny_seed0_all.parquet")) == 3
+
+    status = study.ctssl("status")
+    assert status.returncode == 3
+    assert f"{worst}: excluded at quality: " in status.stdout
+    retry = study.ctssl("retry")
+    assert retry.returncode == 2
+    assert "keep: yes" in retry.stderr
+
+    keep = {"keep": "yes", "keep_reason": "looked at by a radiologist"}
+    study.write_rows(
+        [row | (keep if row["scan"] == worst else dict.fromkeys(keep, "")) for row in study.rows()]
+    )
+    plan = study.plan()
+    assert plan["cohort"] == 1
+    assert not {"volume", "register", "store", "pretrain"} & set(plan)
+    study.snakemake("results/features/tiny_seed0_all.parquet")
+    assert study.failures() == []
+    assert len(pd.read_parquet(study.results / "features/tiny_seed0_all.parquet")) == 4
+    kept = pd.read_csv(study.results / "quality/quality.csv").set_index("scan").loc[worst]
+    assert kept.verdict == "warn"
+    assert kept.reasons.startswith("kept by the manifest: looked at by a radiologist; ")
+    assert study.ctssl("status").returncode == 0

@@ -100,8 +100,14 @@ def test_quality_holds_what_the_stores_say_and_nothing_that_nobody_measured(deli
     assert [row["valid"] for row in rows] == ["6", "5", "6", "6"]
     assert [row["edges"] for row in rows] == ["5", "4", "5", "5"]
     assert [row["verdict"] for row in rows] == ["pass", "warn", "pass", "pass"]
-    assert rows[1]["reasons"] == "only 5 of 6 landmarks are valid"
+    assert rows[1]["reasons"] == "share of valid landmarks 0.8333 is below 0.95 (warn_valid_fraction)"
     assert {row["dice_right"] for row in rows} == {""}
+
+
+def test_the_contact_sheet_shows_no_picture_that_is_not_there(delivered):
+    page = (delivered.results / "quality/index.html").read_text()
+    assert page.count("<article") == 4
+    assert "<img" not in page
 
 
 def test_nothing_is_written_into_the_prepared_folder(delivered):

@@ -20,10 +20,11 @@ def compare(real: Path, folder: Path) -> None:
     from ctssl.cohorts.phantom.scan import make_scan
     from ctssl.cohorts.phantom.scanner import Scanner
     from ctssl.cohorts.phantom.subject import draw_subject
-    from ctssl.prepare.mask import threshold_mask
-    from ctssl.prepare.volume import frame_of, image_on_grid, read_image
+    from ctssl.prepare.reading import read_scan
+    from ctssl.prepare.threshold import threshold_mask
+    from ctssl.prepare.volume import frame_of, image_on_grid
 
-    image = read_image(real, 10**9)
+    image = read_scan(real, 10**9).image
     step, _, slice_mm = image.GetSpacing()
     scanner = Scanner(max(step, 0.6), slice_mm, noise_hu=25)
     grid = frame_of(image, 1.0, "LPS")

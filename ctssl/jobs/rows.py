@@ -1,0 +1,35 @@
+"""Tables of the results as rows: csv files that the jobs of the cohort write and read."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ctssl.errors import ManifestError
+from ctssl.manifest import Manifest
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table, column -> text."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Write these columns of the rows; what a row lacks, and None, stays empty."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def check_unchanged(then: str, now: str, manifest: Manifest) -> None:
+    """Nothing, when what a job takes from the manifest is what its settings hold a digest of.
+
+    Raises:
+        ManifestError: it is not.
+    """
+    if then != now:
+        raise ManifestError(
+            f"{manifest.path} changed since the workflow was started", "run the same command again"
+        )

@@ -1,0 +1,229 @@
+"""The DICOM slices in a folder, series by series, and which series is the scan."""
+
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctssl.errors import ScanError
+
+_TAGS = [
+    *("SOPClassUID", "Modality", "SeriesInstanceUID", "ImageType", "SamplesPerPixel", "NumberOfFrames"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
+    *("BitsAllocated", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PixelPaddingValue"),
+    *("ConvolutionKernel", "SliceThickness", "Manufacturer", "ManufacturerModelName"),
+]
+_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # the storage class of single CT slices
+_MULTI_FRAME = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+_MARK = b"DICM"
+_BARE = (b"\x08\x00", b"\x02\x00")  # the first group of files from before the mark
+_REFORMATS = ("MPR", "MIP", "MINIP", "REFORMATTED", "PROJECTION", "VRT", "3D", "CURVED", "SCREEN", "DOSE")
+_MIN_SLICES = 8
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One file of a series.
+
+    Attributes:
+        path: of the file.
+        header: its tags, a pydicom dataset without pixels.
+        position_mm: (3,) of the first voxel's centre, x, y, z in LPS mm.
+        across, down: (3,) unit vectors along a row and along a column.
+    """
+
+    path: Path
+    header: Any
+    position_mm: np.ndarray
+    across: np.ndarray
+    down: np.ndarray
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does."""
+    with path.open("rb") as file:
+        head = file.read(132)
+    return head[128:] == _MARK or head[:2] in _BARE
+
+
+def scan_series(folder: Path, series_uid: str | None) -> tuple[list[Slice], tuple[str, ...]]:
+    """The slices of the series that is the scan, in no order, and what was left out.
+
+    The largest CT series: localizers and other modalities never, reformats and other derived images only
+    when nothing else is there. All files below the folder are looked at.
+
+    Raises:
+        ScanError: no such series, or two of the same size, between which only a person can choose.
+    """
+    series = _series(folder)
+    if series_uid is None:
+        uid, repairs = _largest(series)
+    elif series_uid in series:
+        uid, repairs = series_uid, ()
+    else:
+        raise ScanError(
+            f"the folder {folder.name} holds no series {series_uid}; it holds {_listed(series)}",
+            "give one of these as series_uid",
+        )
+    images, scouts = _images(series[uid])
+    if not images:
+        raise ScanError(
+            f"the series {uid} holds no CT slices",
+            "leave series_uid empty, or give one that is neither a localizer nor of another modality",
+        )
+    if scouts:
+        repairs += (f"{scouts} images of the series are localizers or not CT slices: left out",)
+    slices = [_placed(path, header) for path, header in images]
+    kept = _alike(slices)
+    if len(kept) < len(slices):
+        other = len(slices) - len(kept)
+        repairs += (f"{other} images of the series have another size, spacing or direction: left out",)
+    return kept, repairs
+
+
+def _series(folder: Path) -> dict[str, list[tuple[Path, Any]]]:
+    """UID -> files and headers of each series below a folder."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    series = defaultdict(list)
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "DICOMDIR"):
+        if not is_dicom(path):
+            continue
+        with warnings.catch_warnings():  # they quote what stands in headers
+            warnings.simplefilter("ignore")
+            try:
+                header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+                list(header)  # turns every value into its type
+            except (InvalidDicomError, EOFError, ValueError, KeyError, NotImplementedError):
+                raise ScanError(
+                    "a DICOM file of the folder is damaged", "copy or export the series again"
+                ) from None
+        if "SOPClassUID" in header and "SeriesInstanceUID" in header:
+            series[str(header.SeriesInstanceUID)].append((path, header))
+    if not series:
+        raise ScanError(
+            f"the folder {folder.name} holds no DICOM series",
+            "name the folder that holds the slices, or one above it",
+        )
+    return series
+
+
+def _largest(series: dict[str, list[tuple[Path, Any]]]) -> tuple[str, tuple[str, ...]]:
+    """UID of the series with most CT slices, originals before derived ones, and a word on the choice."""
+    counts = {uid: len(_images(files)[0]) for uid, files in series.items()}
+    _refuse_frames(series, counts)
+    if not any(counts.values()):
+        raise ScanError(
+            f"the folder holds no CT slices but {_listed(series)}", "give the folder of the axial CT series"
+        )
+    original = [u for u, files in series.items() if counts[u] >= _MIN_SLICES and not _is_derived(files)]
+    possible = original or [uid for uid in series if counts[uid]]
+    most = max(counts[uid] for uid in possible)
+    best = [uid for uid in possible if counts[uid] == most]
+    if len(best) > 1:
+        raise ScanError(
+            f"{len(best)} CT series have {most} slices each, perhaps two reconstructions of one scan: "
+            f"{_listed({uid: series[uid] for uid in best})}",
+            "give one of these as series_uid; the same kind of kernel for the whole cohort is best",
+        )
+    repairs: tuple[str, ...] = ()
+    if len(series) > 1:
+        repairs = (
+            f"the folder holds {len(series)} DICOM series: the largest CT series was read, {most} slices",
+        )
+    if not original and _is_derived(series[best[0]]):
+        repairs += ("the series is derived (its ImageType says so): read because there is no original",)
+    return best[0], repairs
+
+
+def _refuse_frames(series: dict[str, list[tuple[Path, Any]]], counts: dict[str, int]) -> None:
+    frames = [
+        int(header.get("NumberOfFrames") or 1)
+        for files in series.values()
+        for _, header in files
+        if header.SOPClassUID in _MULTI_FRAME
+    ]
+    if frames and max(frames) > max(counts.values()):
+        raise ScanError(
+            f"the scan is one multi-frame DICOM file (enhanced CT, {max(frames)} frames)",
+            "convert it to NIfTI with dcm2niix and give that",
+        )
+
+
+def _images(files: list[tuple[Path, Any]]) -> tuple[list[tuple[Path, Any]], int]:
+    """Those files that are single CT slices and no localizers, and how many are not."""
+    images = [
+        (path, header)
+        for path, header in files
+        if header.SOPClassUID == _CT_IMAGE
+        and header.get("Modality", "CT") == "CT"
+        and "LOCALIZER" not in _kinds(header)
+        and int(header.get("NumberOfFrames") or 1) == 1
+        and int(header.get("SamplesPerPixel") or 1) == 1
+    ]
+    return images, len(files) - len(images)
+
+
+def _is_derived(files: list[tuple[Path, Any]]) -> bool:
+    """Whether a series is a reformat, a projection, a copy of a screen.
+
+    DERIVED alone says little: thin reconstructions of many scanners are DERIVED, PRIMARY, AXIAL.
+    """
+    kinds = _kinds(_images(files)[0][0][1])
+    words = {word for kind in kinds[1:] for word in kind.replace("_", " ").split()}
+    return "SECONDARY" in kinds[1:2] or bool(words & set(_REFORMATS))
+
+
+def _kinds(header: Any) -> list[str]:
+    kinds = header.get("ImageType") or []
+    return [str(kind).upper() for kind in ([kinds] if isinstance(kinds, str) else kinds)]
+
+
+def _placed(path: Path, header: Any) -> Slice:
+    """A slice with its place.
+
+    Raises:
+        ScanError: the header does not tell.
+    """
+    tags = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+    known = all(len(header.get(tag) or ()) == count for tag, count in tags.items())
+    if not (known and header.get("Rows") and header.get("Columns")):
+        raise ScanError(
+            "the DICOM slices do not say where they lie: position, orientation, spacing or size is missing",
+            "export the original axial CT series",
+        )
+    across, down = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
+    return Slice(path, header, np.array(header.ImagePositionPatient, float), across, down)
+
+
+def _alike(slices: list[Slice]) -> list[Slice]:
+    """The largest group of slices of the same size, spacing and orientation."""
+    groups = defaultdict(list)
+    for one in slices:
+        header = one.header
+        cosines = np.rint(np.concatenate([one.across, one.down]) * 50).astype(int)
+        spacing = np.rint(np.array(header.PixelSpacing, float) * 1000).astype(int)
+        groups[(header.Rows, header.Columns, *cosines, *spacing)].append(one)
+    return max(groups.values(), key=len)
+
+
+def _listed(series: dict[str, list[tuple[Path, Any]]]) -> str:
+    """Series as an error message may name them: nothing that could hold a name."""
+    lines = []
+    for uid, files in sorted(series.items(), key=lambda item: (-len(item[1]), item[0])):
+        header = files[0][1]
+        facts = [f"{len(files)} images", str(header.get("Modality", "no modality"))]
+        facts += [f"{header.SliceThickness} mm"] if header.get("SliceThickness") else []
+        facts += [f"kernel {kernel_of(header)}"] if kernel_of(header) else []
+        lines.append(f"{uid} ({', '.join(facts)})")
+    return "; ".join(lines)
+
+
+def kernel_of(header: Any) -> str:
+    """The convolution kernel's name, or nothing."""
+    kernel = header.get("ConvolutionKernel") or ""
+    return kernel if isinstance(kernel, str) else " ".join(map(str, kernel))
