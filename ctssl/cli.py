@@ -1,5 +1,6 @@
 """The `ctssl` command: the only front door. Each subcommand imports what it needs when it runs."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -123,13 +124,17 @@ def register_command(mask: Path, atlas: Path, out: Path, threads: int | None) ->
     import json
 
     from ctssl.config import read
-    from ctssl.jobs.direct import register
 
     defaults = read()
     settings = defaults.registration
     if threads is not None:
         settings = settings.model_copy(update={"threads": threads})
-    click.echo(json.dumps(register(mask, atlas, out, settings, defaults.limits.max_voxels), indent=1))
+    for name in ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(settings.threads)  # read once, when the libraries are imported
+    from ctssl.jobs.direct import register
+
+    most = defaults.limits.max_voxels
+    click.echo(json.dumps(register(mask, atlas, out, settings, defaults.quality, most), indent=1))
 
 
 @cli.command()
@@ -195,13 +200,14 @@ def dag(scans: int, out: Path | None) -> None:
 @click.option("--scans", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
 @click.option("--spacing-mm", type=click.FloatRange(1, 8), default=2.0, show_default=True)
+@click.option("--hard", multiple=True, help="Make each phantom this hard case; docs/phantom.md lists them.")
 @click.option("--json", "out", type=PATH, help="Also write the JSON here.")
-def register(scans: int, seed: int, spacing_mm: float, out: Path | None) -> None:
+def register(scans: int, seed: int, spacing_mm: float, hard: tuple[str, ...], out: Path | None) -> None:
     """Register phantoms, whose landmarks are known, to the built-in atlas."""
     from ctssl.bench.register import bench_register
     from ctssl.bench.report import report
 
-    report(bench_register(scans, seed, spacing_mm), out)
+    report(bench_register(scans, seed, spacing_mm, hard), out)
 
 
 @bench.command()

@@ -111,6 +111,13 @@ class Config(Section):
     evaluation: Evaluation
 
     @model_validator(mode="after")
+    def _ct_of_the_atlas_is_there(self) -> "Config":
+        if self.registration.ct_weight > 0 and self.atlas.source == "file" and self.atlas.ct is None:
+            msg = "registration.ct_weight above 0 needs the CT of the atlas: give atlas.ct"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _names_are_unique(self) -> "Config":
         for what, names in (
             ("runs and baselines", [r.name for r in self.runs] + list(self.baselines)),

@@ -2,22 +2,30 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ctssl.config.prepare import Registration
-from ctssl.errors import ScanError
+from ctssl.config.prepare import Quality, Registration
+from ctssl.errors import ConfigError, ScanError
 from ctssl.log import tell
 from ctssl.prepare.grid import LEFT, RIGHT
 from ctssl.prepare.machine import Machine
-from ctssl.prepare.mask import lung_box
+from ctssl.prepare.mask import check_mask, check_sides, lung_box
 
+if TYPE_CHECKING:
+    from ctssl.prepare.lungs import Lungs
+
+_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 WARPED, QUALITY = "warped_mask.nii.gz", "quality.json"
 _SIDES = ({RIGHT: RIGHT, LEFT: LEFT}, {50: RIGHT, 100: LEFT})
 _GRID_MM = 1.0
 _LOOK_MM = 4.0
+_LEAST_L = 0.05  # of lung; less is no mask of lungs
 
 
 def mask(image: Path, out: Path, section: dict[str, Any], machine: Machine) -> None:
@@ -30,63 +38,102 @@ def mask(image: Path, out: Path, section: dict[str, Any], machine: Machine) -> N
         machine: limits and devices.
 
     Raises:
-        ScanError: the scan cannot be read or shows no lungs, or `out` has no ending of an image.
+        ScanError: the scan cannot be read or shows no lungs.
+        ConfigError: `out` cannot be written.
     """
     import SimpleITK as sitk
 
     from ctssl.prepare.chest import native_mask
 
-    if not out.name.lower().endswith((".nii", ".nii.gz", ".nrrd", ".mha")):
-        raise ScanError(
-            f"a mask cannot be written as {out.name}", "end its name in .nii.gz, .nii, .nrrd or .mha"
-        )
-    labels, numbers = native_mask(image, section, machine)
-    for note in (*numbers["repairs"], *numbers["mask_doubts"]):
-        tell(f"note: {note}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(labels, str(out), useCompression=True)
+    endings = [ending for ending in _ENDINGS if out.name.lower().endswith(ending)]
+    if not endings:
+        raise ConfigError(f"a mask cannot be written as {out.name}", f"end its name in {', '.join(_ENDINGS)}")
+    if out.is_dir() or out.resolve() == image.resolve():
+        what = "a folder" if out.is_dir() else "the scan itself"
+        raise ConfigError(f"the mask cannot be written: {out} is {what}", "name another file")
+    with _folder(out.parent) as scratch:
+        labels, numbers = native_mask(image, section, machine)
+        for note in numbers["notes"]:
+            tell(f"note: {note}")
+        whole = scratch / f"mask{endings[0]}"
+        sitk.WriteImage(labels, str(whole), useCompression=True)
+        whole.replace(out)  # at once, so that no half a mask is left
     tell(f"{out}: {numbers['right_l']} l right lung, {numbers['left_l']} l left lung")
 
 
-def register(mask: Path, atlas: Path, out: Path, settings: Registration, max_voxels: int) -> dict[str, Any]:
+def register(
+    mask: Path, atlas: Path, out: Path, settings: Registration, limits: Quality, max_voxels: int
+) -> dict[str, Any]:
     """What was measured, as written to quality.json in a folder, with transforms and the warped mask.
 
     seconds (from here to the end, all files written), threads, dice_right and dice_left (null for a lung that
-    is missing), min_jacobian and what else the registration says. warped_mask.nii.gz is the mask, its labels
-    as they were, on the voxels of the atlas's file; Dice is counted on it.
+    is missing), min_jacobian and what else the registration says; verdict and reasons. warped_mask.nii.gz is
+    the mask, its labels as they were, on the voxels of the atlas's file; Dice is counted on it. Of lungs that
+    the field of view cuts, dice_* is that of the part that is shown, and whole_dice_* counts all.
 
     Args:
         mask: lungs of a scan, labels 1 right and 2 left, or 50 and 100.
         atlas: lungs of the atlas, likewise.
         out: folder, made when it is not there.
         settings: of the registration.
+        limits: of quality.
         max_voxels: files that promise more are refused.
 
     Raises:
         ScanError: a file cannot be read or holds other labels; the lungs cannot be registered.
+        ConfigError: `out` cannot be written.
     """
     import SimpleITK as sitk
 
+    from ctssl.prepare.quality import verdict
+
+    if (out / WARPED).resolve() in (mask.resolve(), atlas.resolve()):
+        raise ConfigError(
+            f"{out / WARPED} is one of the masks, and would be written over", "name another --out"
+        )
     start = time.monotonic()
     (moving, ours), (fixed, theirs) = (_read(path, max_voxels) for path in (mask, atlas))
-    scan, target = _lungs(moving, ours), _lungs(fixed, theirs)
-    out.mkdir(parents=True, exist_ok=True)
-    numbers, to_scan = _aligned(scan, target, settings, out)
+    scan, target = _lungs(moving, ours, mask.name), _lungs(fixed, theirs, atlas.name)
+    with _folder(out):
+        numbers, to_scan = _aligned(scan, target, settings, out)
     warped = _warped(moving, fixed, to_scan)
     sitk.WriteImage(warped, str(out / WARPED))
-    numbers |= _dice((warped, ours), (fixed, theirs), numbers)
+    whole = "whole_" if numbers["cut"] else ""  # of cut lungs the registration compares what is shown
+    numbers |= {
+        f"{whole}{key}": value for key, value in _dice((warped, ours), (fixed, theirs), numbers).items()
+    }
+    judged, reasons = verdict(numbers, limits)
+    for reason in reasons:
+        tell(f"{judged}: {reason}")
+    numbers |= {"verdict": judged, "reasons": reasons}
     numbers = {"seconds": round(time.monotonic() - start, 2), "threads": settings.threads, **numbers}
     (out / QUALITY).write_text(json.dumps(numbers, indent=1) + "\n")
     return numbers
 
 
-def read_lungs(path: Path, max_voxels: int) -> Any:
+@contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    """A scratch folder in a folder, which is made where it is missing.
+
+    Raises:
+        ConfigError: it cannot be written into.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        scratch = TemporaryDirectory(dir=path, prefix=".ctssl-")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", "name another place") from error
+    with scratch as name:
+        yield Path(name)
+
+
+def read_lungs(path: Path, max_voxels: int) -> "Lungs":
     """The lungs in a mask's file, on a grid of 1 mm (`ctssl.prepare.lungs.Lungs`).
 
     Raises:
         ScanError: it cannot be read, or holds other labels than 1 and 2, or 50 and 100.
     """
-    return _lungs(*_read(path, max_voxels))
+    return _lungs(*_read(path, max_voxels), path.name)
 
 
 def _read(path: Path, max_voxels: int) -> tuple[Any, dict[int, int]]:
@@ -115,7 +162,7 @@ def _sides(image: Any, name: str) -> dict[int, int]:
     )
 
 
-def _lungs(image: Any, sides: dict[int, int]) -> Any:
+def _lungs(image: Any, sides: dict[int, int], name: str) -> "Lungs":
     """The mask on a grid of 1 mm along its own axes, cut to the lungs as far as the image reaches."""
     from ctssl.prepare.chest import box_of_labels
     from ctssl.prepare.lungs import Lungs
@@ -126,17 +173,19 @@ def _lungs(image: Any, sides: dict[int, int]) -> Any:
     labels = np.zeros(grid.shape, np.uint8)
     for value, side in sides.items():
         labels[values == value] = side
+    check_sides(labels, grid, f"the mask {name}")
+    check_mask(labels, grid.spacing_mm, _LEAST_L)
     return Lungs(labels, grid, seen=seen_on_grid(image, None, grid))
 
 
-def _aligned(scan: Any, target: Any, settings: Registration, out: Path) -> tuple[dict[str, Any], Any]:
+def _aligned(scan: "Lungs", target: "Lungs", settings: Registration, out: Path) -> tuple[dict[str, Any], Any]:
     """Numbers, and the SimpleITK transform from atlas to scan."""
     from ctssl.prepare.registration import register as align
-    from ctssl.prepare.transforms import _composite
+    from ctssl.prepare.transforms import composite
 
     middle = target.grid.corners_mm().mean(0, keepdims=True)
     aligned = align(scan, target, middle, settings, out)
-    return dict(aligned.numbers), _composite([aligned.files["warp"], aligned.files["affine"]])
+    return dict(aligned.numbers), composite([aligned.files["warp"], aligned.files["affine"]])
 
 
 def _warped(moving: Any, fixed: Any, to_scan: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ctssl.config.prepare import Volume
+from ctssl.errors import ScanError
 from ctssl.prepare import mask as masks
 from ctssl.prepare.doubts import mask_doubts
 from ctssl.prepare.grid import Grid
@@ -83,7 +84,7 @@ def read_chest(settings: dict[str, Any], frame: Frame, machine: Machine) -> Scan
 
 
 def native_mask(path: Path, section: dict[str, Any], machine: Machine) -> tuple[Any, dict[str, Any]]:
-    """A SimpleITK label image of the lungs (0, 1 right, 2 left) on the image's own voxels, and numbers.
+    """A SimpleITK label image of the lungs (0, 1 right, 2 left) on the scan's own voxels; litres and notes.
 
     Args:
         path: of the scan.
@@ -97,12 +98,21 @@ def native_mask(path: Path, section: dict[str, Any], machine: Machine) -> tuple[
     import SimpleITK as sitk
 
     reading = read_scan(path, machine.max_voxels)
-    settings = {"volume": _PLAIN, "mask": section, "mask_image": None}
-    _, mask, grid, doubts = _masked(reading, settings, Frame("LPS", 1.0, margin_voxels=4), machine)
-    litres = masks.check_mask(mask, grid.spacing_mm, section["min_lung_l"])
-    on_grid = array_image(mask, grid)
-    labels = sitk.Resample(on_grid, reading.image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    return labels, {**litres, "repairs": list(reading.repairs), "mask_doubts": doubts, "about": reading.about}
+    notes = list(reading.repairs)
+    if reading.resampled:
+        notes.append("the mask lies on the straightened scan's voxels, which are not those of the file")
+    if section["method"] == "lungmask":
+        image = _without_padding(reading, _PLAIN["hu_min"])
+        labels = lungmask_labels(image, section["model"], machine.weights, machine.device, machine.memory_gb)
+    else:
+        settings = {"volume": _PLAIN, "mask": section, "mask_image": None}
+        _, mask, grid, doubts = _masked(reading, settings, Frame("LPS", 1.0, margin_voxels=4), machine)
+        notes += doubts
+        on_grid = array_image(mask, grid)
+        labels = sitk.Resample(on_grid, reading.image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    voxel_mm = float(np.prod(labels.GetSpacing())) ** (1 / 3)
+    litres = masks.check_mask(sitk.GetArrayViewFromImage(labels), voxel_mm, section["min_lung_l"])
+    return labels, {**litres, "notes": notes}
 
 
 _PLAIN = {"hu_min": -1024, "hu_max": 3071}
@@ -130,8 +140,15 @@ def _masked(
             labels = lungmask_labels(
                 image, method["model"], machine.weights, machine.device, machine.memory_gb
             )
-        grid = whole.part_around(box_of_labels(labels), frame.margin_voxels)
-        return hu_on(grid), image_on_grid(labels, grid, outside=0, labels=True).astype(np.uint8), grid, []
+        try:
+            grid = whole.part_around(box_of_labels(labels), frame.margin_voxels)
+        except ValueError as error:
+            raise ScanError(*masks.ELSEWHERE) from error
+        hu, mask = hu_on(grid), image_on_grid(labels, grid, outside=0, labels=True).astype(np.uint8)
+        if settings["mask_image"]:
+            masks.check_given(labels, mask, hu, grid)
+            return hu, mask, grid, mask_doubts(mask, hu, grid)
+        return hu, mask, grid, []
     coarse_hu, coarse = overview(image, frame.axes, limits.hu_min)
     rough = threshold_mask(coarse_hu, coarse)
     box = np.stack(masks.lung_box(rough, margin=1)).astype(float)

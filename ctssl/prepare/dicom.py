@@ -8,13 +8,19 @@ import numpy as np
 from ctssl.errors import ScanError
 from ctssl.prepare.geometry import Place, Stored, check_place
 from ctssl.prepare.hounsfield import PADDING_HU, rescaled
-from ctssl.prepare.series import Slice, is_dicom, kernel_of, scan_series
+from ctssl.prepare.series import Slice, is_dicom, kernel_of, numbers_of, scan_series
 
 __all__ = ["is_dicom", "read_dicom"]
 
+_ALIKE_COSINE = 0.01  # between axes of slices of one stack
+_ALIKE_SPACING = 0.01  # of a length; headers round
+_FACING = 0.9  # cosine between normals: a slice of that chest, no scout
+_TAKEN = 0.1  # of the distance of slices: nearer, two images are at one place
+_NEXT = 1.5  # distances of slices: nearer to the stack's end, an image continues it
 _SAME_MM = 0.01  # two slices at one place
 _JITTER_MM = 0.1  # positions are written with few digits
 _JITTER = 0.1  # of the distance of slices
+_SAME_SPACING = 1e-3  # of the spacing within slices; less is rounding and not worth a word
 _STRAY_MM = 0.5  # sideways, from the straight line through all slices
 _REAL_HU = (-1024, 3071)  # values that may be tissue even where the header calls them padding
 
@@ -27,6 +33,7 @@ def read_dicom(folder: Path, max_voxels: int, series_uid: str | None) -> Stored:
             or damaged: reading them as a volume would stretch the anatomy without a word.
     """
     slices, repairs = scan_series(folder, series_uid)
+    slices, unlike = _alike(slices)
     normal = np.cross(slices[0].across, slices[0].down)
     slices = sorted(slices, key=lambda one: float(one.position_mm @ normal))
     slices, doubled = _distinct(slices, normal)
@@ -34,7 +41,66 @@ def read_dicom(folder: Path, max_voxels: int, series_uid: str | None) -> Stored:
     header = slices[0].header
     check_place((int(header.Columns), int(header.Rows), len(slices)), place, max_voxels)
     values, padding = _voxels(slices)
-    return Stored(values, place, repairs + doubled + uneven, padding, _about(header))
+    return Stored(values, place, repairs + unlike + doubled + uneven, padding, _about(header))
+
+
+def _alike(slices: list[Slice]) -> tuple[list[Slice], tuple[str, ...]]:
+    """The largest group of slices of the same size, spacing and orientation, as far as headers round.
+
+    Raises:
+        ScanError: others are part of the same stack.
+    """
+    groups: list[list[Slice]] = []
+    for one in slices:
+        for group in groups:
+            first = group[0]
+            change = np.abs(one.spacing_mm / first.spacing_mm - 1).max()
+            if one.size == first.size and change <= _ALIKE_SPACING and _parallel(one, first):
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    kept = max(groups, key=len)
+    others = [one for group in groups if group is not kept for one in group]
+    if not others:
+        return kept, ()
+    _refuse_parts(others, kept)
+    return kept, (f"{len(others)} images of the series have another size, spacing or direction: left out",)
+
+
+def _parallel(one: Slice, other: Slice) -> bool:
+    apart = np.abs([one.across - other.across, one.down - other.down]).max()
+    return bool(apart <= _ALIKE_COSINE)
+
+
+def _refuse_parts(others: list[Slice], kept: list[Slice]) -> None:
+    """Nothing, when the images that were left out are no part of the stack of those that were kept.
+
+    Raises:
+        ScanError: they fill its gaps or go on where it ends: without them, anatomy would be lost.
+    """
+    normal = np.cross(kept[0].across, kept[0].down)
+    along = np.array([one.position_mm @ normal for one in kept])
+    gaps = np.diff(np.unique(along.round(2)))
+    usual = float(np.median(gaps)) if len(gaps) else 0.0
+    low, high = along.min() - _NEXT * usual, along.max() + _NEXT * usual
+    apart = [
+        one
+        for one in others
+        if abs(np.cross(one.across, one.down) @ normal) > _FACING
+        and np.abs(along - one.position_mm @ normal).min() > _TAKEN * usual
+    ]
+    if any(low <= one.position_mm @ normal <= high for one in apart):
+        raise ScanError(
+            f"{len(apart)} of {len(others) + len(kept)} images of the series lie between or next to the "
+            f"other slices but do not match them in size, spacing or direction: {_raster(apart[0])}, "
+            f"the others have {_raster(kept[0])}",
+            "export the series again with one matrix and one field of view, or give another as series_uid",
+        )
+
+
+def _raster(one: Slice) -> str:
+    return f"{one.size[0]} x {one.size[1]} voxels of {numbers_of(one.spacing_mm)} mm"
 
 
 def _place(slices: list[Slice], normal: np.ndarray) -> tuple[Place, tuple[str, ...]]:
@@ -44,11 +110,15 @@ def _place(slices: list[Slice], normal: np.ndarray) -> tuple[Place, tuple[str, .
         ScanError: they do not.
     """
     first, positions = slices[0], np.array([one.position_mm for one in slices])
-    down_mm, across_mm = (float(s) for s in first.header.PixelSpacing)  # rows first
+    spacings = np.array([one.spacing_mm for one in slices])
+    down_mm, across_mm = np.median(spacings, 0)  # rows first
+    repairs: tuple[str, ...] = ()
+    if (change := float(np.ptp(spacings / spacings[0], 0).max())) > _SAME_SPACING:
+        repairs = (f"PixelSpacing differs by {100 * change:.1f} % between slices: the median is used",)
     steps = np.zeros((3, 3))
     steps[:, 0], steps[:, 1], steps[:, 2] = first.across * across_mm, first.down * down_mm, normal
     if len(slices) == 1:
-        return Place(positions[0], steps), ()
+        return Place(positions[0], steps), repairs
     along = positions @ normal
     gaps = np.diff(along)
     usual = float(np.median(gaps))
@@ -65,10 +135,9 @@ def _place(slices: list[Slice], normal: np.ndarray) -> tuple[Place, tuple[str, .
             "the table or the field of view was moved during the scan; give a series without that",
         )
     steps[:, 2] = (positions[-1] - positions[0]) / (len(slices) - 1)
-    if ahead <= _JITTER_MM:
-        return Place(positions[0], steps), ()
-    record = f"slices lie up to {ahead:.2f} mm off equal distances of {usual:.2f} mm: taken as equal"
-    return Place(positions[0], steps), (record,)
+    if ahead > _JITTER_MM:
+        repairs += (f"slices lie up to {ahead:.2f} mm off equal distances of {usual:.2f} mm: taken as equal",)
+    return Place(positions[0], steps), repairs
 
 
 def _uneven(gaps: np.ndarray, usual: float, wrong: np.ndarray) -> ScanError:

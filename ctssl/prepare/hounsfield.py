@@ -54,7 +54,12 @@ def rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
             return _computed(stored, int(slope), int(intercept), np.int16)
     values = _computed(stored, slope, intercept, np.float32)
     if not all(np.isfinite(plane).all() for plane in values):
-        raise ScanError("the image holds values that are not finite", "export the scan again")
+        if any(np.isnan(plane).any() for plane in values):
+            raise ScanError(
+                "the image holds values that are not finite: NaN, no number",
+                "replace what is not measured by -1024 and export the scan again",
+            )
+        raise ScanError("the image holds values that are not finite: infinite", "export the scan again")
     return values
 
 

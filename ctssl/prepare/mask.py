@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from ctssl.errors import ScanError
-from ctssl.prepare.grid import LEFT, RIGHT
+from ctssl.prepare.grid import LEFT, RIGHT, Grid
 from ctssl.prepare.reading import read_labels
 from ctssl.prepare.threshold import NO_LUNGS, NO_LUNGS_ADVICE
 
@@ -26,6 +26,79 @@ def given_labels(path: Path, max_voxels: int) -> Any:
         held = ", ".join(f"{v:g}" for v in labels[:8])
         raise ScanError(f"the given mask {path.name} holds the values {held}", _recoding(labels))
     return image
+
+
+ELSEWHERE = (
+    "the given mask does not lie on the scan",
+    "give a mask that was drawn on this scan, in the same space",
+)
+_LEAST_INSIDE = 0.95  # of a given mask's volume
+_LUNG_HU = -300.0
+
+
+def check_given(labels: Any, mask: np.ndarray, hu: np.ndarray, grid: Grid) -> None:
+    """Nothing, when a given mask can be that of this scan's lungs.
+
+    Args:
+        labels: the mask as it was given, a SimpleITK image.
+        mask: (z, y, x) the same on `grid`.
+        hu: (z, y, x) the scan on `grid`.
+        grid: of both, no larger than the scan.
+
+    Raises:
+        ScanError: part of it lies beyond the scan, it holds no lung, or its sides are swapped.
+    """
+    import SimpleITK as sitk
+
+    given_mm3 = np.count_nonzero(sitk.GetArrayViewFromImage(labels)) * float(np.prod(labels.GetSpacing()))
+    share = np.count_nonzero(mask) * grid.spacing_mm**3 / given_mm3
+    if share < _LEAST_INSIDE:
+        raise ScanError(f"{ELSEWHERE[0]}: {100 * (1 - share):.0f} % of it lie outside", ELSEWHERE[1])
+    typical = float(np.median(hu[mask > 0]))
+    if typical > _LUNG_HU:
+        raise ScanError(
+            f"{ELSEWHERE[0]}: half of what it holds is above {typical:.0f} HU, and lung is near -850",
+            ELSEWHERE[1],
+        )
+    check_sides(mask, grid, "the given mask")
+
+
+_LOOK_MM = 4.0
+_BOTH_MM = 200.0  # no single lung is so wide
+_LARGE = 0.2  # of the largest part
+
+
+def check_sides(mask: np.ndarray, grid: Grid, what: str) -> None:
+    """Nothing, when each label (z, y, x; 1 right, 2 left) can be that lung.
+
+    Args:
+        mask: on `grid`.
+        grid: along L or R, P or A, S or I in any order.
+        what: the mask's name in messages.
+
+    Raises:
+        ScanError: the right lung lies to the left of the left one, or one label holds both.
+    """
+    step = max(1, round(_LOOK_MM / grid.spacing_mm))
+    thin, wide = mask[::step, ::step, ::step], grid.every(step)
+    across_mm = [wide.to_points(np.argwhere(thin == side).astype(float))[:, 0] for side in (RIGHT, LEFT)]
+    right, left = (float(places.mean()) if len(places) else None for places in across_mm)
+    if right is not None and left is not None:
+        if right > left:
+            raise ScanError(
+                f"in {what} label 1 lies to the left of label 2",
+                "1 is the subject's right lung, 2 the left: exchange them, or mend the mask's orientation",
+            )
+        return
+    parts, _ = ndimage.label(thin)
+    size = np.bincount(parts.ravel())[1:]
+    if len(size) == 0:
+        raise ScanError(f"{what} is empty", "a lung mask has 1 in the right lung and 2 in the left")
+    both = np.count_nonzero(size > _LARGE * size.max()) > 1
+    if both or np.ptp(np.concatenate(across_mm)) > _BOTH_MM:
+        raise ScanError(
+            f"in {what} both lungs have one label", "part them: 1 in the right lung and 2 in the left"
+        )
 
 
 def _recoding(labels: np.ndarray) -> str:

@@ -88,7 +88,7 @@ def caption(scan: str, numbers: dict[str, Any]) -> tuple[str, str, str]:
     """
     texts = {
         "dice_right": "Dice right {dice_right:.3f}",
-        "dice_left": "left {dice_left:.3f}",
+        "dice_left": "Dice left {dice_left:.3f}",
         "min_jacobian": "minimum Jacobian {min_jacobian:.2f}",
         "inverse_mm_p95": "there and back {inverse_mm_p95:.1f} mm (95 %)",
         "right_l": "right {right_l:.2f} l",

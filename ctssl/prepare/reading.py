@@ -31,6 +31,7 @@ class Reading:
             orthonormal direction, along the axes as they are stored.
         repairs: one sentence for each thing that was mended.
         padding_hu: voxels of `image` at this value were not seen by the scanner; None when all were.
+        resampled: whether straightening resampled the image: its voxels are no longer the file's.
         about: format, size and spacing_mm (along the image's own x, y, z), and for DICOM series_uid, kernel,
             slice_thickness_mm, scanner where they are known. Nothing else leaves a header.
     """
@@ -38,6 +39,7 @@ class Reading:
     image: Any
     repairs: tuple[str, ...]
     padding_hu: float | None
+    resampled: bool
     about: dict[str, Any]
 
 
@@ -61,13 +63,9 @@ def read_scan(path: Path, max_voxels: int, series_uid: str | None = None) -> Rea
         "size": list(image.GetSize()),
         "spacing_mm": [round(s, 4) for s in image.GetSpacing()],
     }
-    unseen = values.shape != hu.values.shape  # straightened: the corners are padding
-    return Reading(
-        image,
-        stored.repairs + hu.repairs + mended,
-        float(PADDING_HU) if unseen else hu.padding_hu,
-        about,
-    )
+    resampled = values is not hu.values
+    padding_hu = float(PADDING_HU) if resampled else hu.padding_hu  # straightened: the corners are padding
+    return Reading(image, stored.repairs + hu.repairs + mended, padding_hu, resampled, about)
 
 
 def read_labels(path: Path, max_voxels: int) -> Any:
@@ -93,6 +91,17 @@ def read_labels(path: Path, max_voxels: int) -> Any:
 
 
 def _stored(path: Path, max_voxels: int, series_uid: str | None) -> Stored:
+    """What a file or folder holds. The machine's faults (disk, network) come through as they are."""
+    try:
+        return _opened(path, max_voxels, series_uid)
+    except (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise ScanError(
+            f"the image {path.name} cannot be opened: {error.strerror or 'no permission, or not there'}",
+            "give the right to read it, or correct the path in scans.csv",
+        ) from error
+
+
+def _opened(path: Path, max_voxels: int, series_uid: str | None) -> Stored:
     if not path.exists():
         raise ScanError(
             f"the image {path.name} does not exist", "correct the path in scans.csv or restore the file"
@@ -104,6 +113,9 @@ def _stored(path: Path, max_voxels: int, series_uid: str | None) -> Stored:
             f"a series_uid is given, but {path.name} is a file",
             "leave series_uid empty, or give the DICOM folder",
         )
+    with path.open("rb") as file:  # the libraries below hide why they cannot
+        if not file.read(1):
+            raise ScanError(f"the image file is empty: {path.name}", "copy or export it again")
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
         return read_nifti(path, max_voxels)
@@ -119,19 +131,22 @@ def _read_itk(path: Path, max_voxels: int) -> Stored:
     import SimpleITK as sitk
 
     nrrd = path.name.lower().endswith(_NRRD)
-    fields = _fields(path)
-    repairs = _orientation(fields, nrrd)
+    fields, header_bytes = _fields(path, nrrd)
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(str(path.absolute()))
     try:
         reader.ReadImageInformation()
-        place = _place(reader)
-        check_place(reader.GetSize(), place, max_voxels)
-        _check_bytes(path, fields, int(np.prod(reader.GetSize(), dtype=np.int64)))
+        repairs = _checked(fields, nrrd)
+        place, size = _place(reader), reader.GetSize()
+        check_place(size, place, max_voxels)
+        itemsize = sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+        _check_bytes(path, fields, header_bytes, int(np.prod(size, dtype=np.int64)) * itemsize)
         image = reader.Execute()
     except RuntimeError as error:
         raise _unreadable(error, path) from error
-    values = rescaled(sitk.GetArrayFromImage(image), 1, 0)
+    # a view: at most this image and one array of its values are there at a time. It dies with the image.
+    values = rescaled(sitk.GetArrayViewFromImage(image), 1, 0)
+    values = np.require(values, requirements=["OWNDATA", "WRITEABLE"])
     return Stored(values, place, repairs, False, {"format": "NRRD" if nrrd else "MetaImage"})
 
 
@@ -147,27 +162,31 @@ def _place(reader: Any) -> Place:
     return Place(np.array(reader.GetOrigin()), directions * np.array(reader.GetSpacing()))
 
 
-def _fields(path: Path) -> dict[str, str]:
-    """The lines of an NRRD or MetaImage header: field in small letters -> value."""
-    with path.open("rb") as file:
-        head = file.read(_MAX_HEADER).decode("latin-1").replace("\r\n", "\n")
+def _fields(path: Path, nrrd: bool) -> tuple[dict[str, str], int]:
+    """The lines of an NRRD or MetaImage header, field -> value, and how many bytes they are.
+
+    NRRD's fields are in small letters; MetaImage knows its fields only as it writes them.
+    """
     fields: dict[str, str] = {}
-    for line in head.split("\n"):
-        if not line.strip():
-            break  # an NRRD header ends here
-        name, found, value = line.partition("=" if ":" not in line.split("=")[0] else ":")
-        if found and not line.startswith("#"):
-            fields[name.strip().lower()] = value.strip()
-        if name.strip().lower() == "elementdatafile":
-            break
-    return fields
+    with path.open("rb") as file:
+        while file.tell() < _MAX_HEADER and (raw := file.readline(_MAX_HEADER)):
+            line = raw.decode("latin-1").strip()
+            if nrrd and not line:
+                break
+            name, found, value = line.partition("=" if ":" not in line.split("=")[0] else ":")
+            if found and not line.startswith("#"):
+                fields[name.strip().lower() if nrrd else name.strip()] = value.removeprefix("=").strip()
+            if "ElementDataFile" in fields:
+                break
+        return fields, file.tell()
 
 
-def _orientation(fields: dict[str, str], nrrd: bool) -> tuple[str, ...]:
+def _checked(fields: dict[str, str], nrrd: bool) -> tuple[str, ...]:
     """What is to be said about the orientation in a header.
 
     Raises:
-        ScanError: an NRRD that does not say which way is left. MetaImage has a default.
+        ScanError: an NRRD that does not say which way is left (MetaImage has a default); a MetaImage that
+            does not say how large its voxels are (ITK would take 1 mm).
     """
     known = (
         "left-posterior-superior",
@@ -182,29 +201,62 @@ def _orientation(fields: dict[str, str], nrrd: bool) -> tuple[str, ...]:
             "the NRRD header does not say which way is left: it has no space, or no space directions",
             "export it again with its space and space directions (3D Slicer and ITK write them)",
         )
-    if not nrrd and not {"transformmatrix", "orientation", "rotation"} & set(fields):
+    if not nrrd and not {"ElementSpacing", "ElementSize"} & set(fields):
+        raise ScanError(
+            "the header does not say how large the voxels are: it has no ElementSpacing",
+            "add the line ElementSpacing = X Y Z, in mm, before ElementDataFile; or export the scan again",
+        )
+    if not nrrd and not {"TransformMatrix", "Orientation", "Rotation"} & set(fields):
         return (
             "the header has no TransformMatrix: the axes run to the left, to the back and up, its default",
         )
     return ()
 
 
-def _check_bytes(path: Path, fields: dict[str, str], voxels: int) -> None:
-    """Nothing, when a file that holds its own voxels can hold so many. A wrong promise takes memory."""
-    alone = (
-        "data file" not in fields
-        and "datafile" not in fields
-        and fields.get("elementdatafile", "LOCAL") == "LOCAL"
-    )
-    raw = fields.get("encoding") == "raw" or fields.get("compresseddata", "").lower() == "false"
-    if alone and path.stat().st_size * (1 if raw else _MAX_DEFLATION) < voxels:
+def _check_bytes(path: Path, fields: dict[str, str], header_bytes: int, nbytes: int) -> None:
+    """Nothing, when so many bytes of voxels can be in the file, or in the one beside it that it names.
+
+    A wrong promise takes memory, and ITK's word on a file that ends too early is that there is none.
+
+    Raises:
+        ScanError: it is too short, or not there.
+    """
+    name = fields.get("data file") or fields.get("datafile") or fields.get("ElementDataFile") or "LOCAL"
+    if name.upper() == "LOCAL":
+        here, held = path, path.stat().st_size - header_bytes
+    elif name.startswith("LIST") or "%" in name:
+        return  # many files: ITK counts
+    else:
+        here = path.parent / name
+        if not here.is_file():
+            raise ScanError(
+                f"the image cannot be read: its voxels are in the file {here.name}, which is not there",
+                "copy that file too, into the folder of the header",
+            )
+        with here.open("rb") as file:
+            held = file.seek(0, 2)
+    most = held * (1 if _is_raw(fields) else _MAX_DEFLATION)
+    if most < nbytes:
         raise ScanError(
-            f"the image file is damaged: it promises {voxels} voxels and has {path.stat().st_size} bytes",
+            f"the image file is damaged: {here.name} holds {most} bytes of voxels at most, "
+            f"the header promises {nbytes}",
             "copy or export it again",
         )
 
 
+def _is_raw(fields: dict[str, str]) -> bool:
+    """Whether voxels are stored byte by byte: neither packed nor as text."""
+    if "encoding" in fields:
+        return fields["encoding"].lower() == "raw"
+    binary, packed = (fields.get(name, "").lower() for name in ("BinaryData", "CompressedData"))
+    return binary.startswith(("t", "1")) and not packed.startswith(("t", "1"))
+
+
 def _unreadable(error: RuntimeError, path: Path) -> ScanError:
-    """The scan's fault, without the path that ITK puts into its messages."""
-    reason = str(error).strip().splitlines()[-1].replace(str(path.parent), "").strip()
+    """The scan's fault, without the folder that ITK puts into its messages."""
+    reason = str(error).strip().splitlines()[-1]
+    if "No such file" in reason:  # ITK says so of any fault; the file was opened
+        reason = "its header or its voxels are damaged"
+    for known in (path.absolute(), path.resolve()):
+        reason = reason.replace(str(known), path.name).replace(f"{known.parent}/", "")
     return ScanError(f"the image cannot be read: {reason}", f"copy or export it again; give {_FORMATS}")

@@ -76,6 +76,11 @@ def register(
             "set registration.ct_weight: 0, or take an atlas with a CT (atlas.ct)",
         )
     missing, cut = scan.missing(), scan.cut_faces()
+    lacks = atlas.missing()
+    if lacks and lacks != missing:
+        raise ScanError(
+            f"the atlas has no {lacks} lung, and the scan has one", "take an atlas with both lungs"
+        )
     there = [label for name, label in SIDES.items() if name != missing]
     atlas = atlas.trimmed(_MARGIN_MM)
     scan, target = (lungs.only(there) if missing else lungs for lungs in (scan, atlas))

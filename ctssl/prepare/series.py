@@ -22,6 +22,7 @@ _MARK = b"DICM"
 _BARE = (b"\x08\x00", b"\x02\x00")  # the first group of files from before the mark
 _REFORMATS = ("MPR", "MIP", "MINIP", "REFORMATTED", "PROJECTION", "VRT", "3D", "CURVED", "SCREEN", "DOSE")
 _MIN_SLICES = 8
+_RIGHT_ANGLE = 0.01  # cosines and lengths of the two axes of a slice may be off by so much
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Slice:
         header: its tags, a pydicom dataset without pixels.
         position_mm: (3,) of the first voxel's centre, x, y, z in LPS mm.
         across, down: (3,) unit vectors along a row and along a column.
+        spacing_mm: (2,) between rows and between columns, as DICOM has it.
     """
 
     path: Path
@@ -40,6 +42,12 @@ class Slice:
     position_mm: np.ndarray
     across: np.ndarray
     down: np.ndarray
+    spacing_mm: np.ndarray
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return int(self.header.Rows), int(self.header.Columns)
 
 
 def is_dicom(path: Path) -> bool:
@@ -56,7 +64,8 @@ def scan_series(folder: Path, series_uid: str | None) -> tuple[list[Slice], tupl
     when nothing else is there. All files below the folder are looked at.
 
     Raises:
-        ScanError: no such series, or two of the same size, between which only a person can choose.
+        ScanError: no such series, or two of the same size, between which only a person can choose; slices
+            that do not say where they lie.
     """
     series = _series(folder)
     if series_uid is None:
@@ -76,12 +85,7 @@ def scan_series(folder: Path, series_uid: str | None) -> tuple[list[Slice], tupl
         )
     if scouts:
         repairs += (f"{scouts} images of the series are localizers or not CT slices: left out",)
-    slices = [_placed(path, header) for path, header in images]
-    kept = _alike(slices)
-    if len(kept) < len(slices):
-        other = len(slices) - len(kept)
-        repairs += (f"{other} images of the series have another size, spacing or direction: left out",)
-    return kept, repairs
+    return [_placed(path, header) for path, header in images], repairs
 
 
 def _series(folder: Path) -> dict[str, list[tuple[Path, Any]]]:
@@ -187,28 +191,39 @@ def _placed(path: Path, header: Any) -> Slice:
     """A slice with its place.
 
     Raises:
-        ScanError: the header does not tell.
+        ScanError: the header does not tell, or tells what cannot be.
     """
     tags = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
-    known = all(len(header.get(tag) or ()) == count for tag, count in tags.items())
+    known = all(tag in header and count == header[tag].VM for tag, count in tags.items())
     if not (known and header.get("Rows") and header.get("Columns")):
         raise ScanError(
-            "the DICOM slices do not say where they lie: position, orientation, spacing or size is missing",
+            "the DICOM slices do not say where they lie: position (three numbers), orientation (six), "
+            "spacing (two) or size is missing",
             "export the original axial CT series",
         )
-    across, down = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
-    return Slice(path, header, np.array(header.ImagePositionPatient, float), across, down)
+    position, spacing = np.array(header.ImagePositionPatient, float), np.array(header.PixelSpacing, float)
+    if not (np.isfinite(position).all() and np.isfinite(spacing).all() and spacing.min() > 0):
+        raise ScanError(
+            f"a DICOM slice has the PixelSpacing {numbers_of(spacing)} and the ImagePositionPatient "
+            f"{numbers_of(position)}, expected are two lengths above 0 and a point, in mm",
+            "export the original axial CT series",
+        )
+    axes = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
+    lengths = np.linalg.norm(axes, axis=1)
+    off = np.abs([*(lengths - 1), axes[0] @ axes[1]]).max()
+    if not off <= _RIGHT_ANGLE:  # written so that it is true of NaN
+        raise ScanError(
+            f"a DICOM slice has the ImageOrientationPatient {numbers_of(axes.ravel())}, "
+            "expected are two unit vectors at right angles",
+            "export the original axial CT series; do not edit its headers",
+        )
+    across, down = axes / lengths[:, None]
+    return Slice(path, header, position, across, down, spacing)
 
 
-def _alike(slices: list[Slice]) -> list[Slice]:
-    """The largest group of slices of the same size, spacing and orientation."""
-    groups = defaultdict(list)
-    for one in slices:
-        header = one.header
-        cosines = np.rint(np.concatenate([one.across, one.down]) * 50).astype(int)
-        spacing = np.rint(np.array(header.PixelSpacing, float) * 1000).astype(int)
-        groups[(header.Rows, header.Columns, *cosines, *spacing)].append(one)
-    return max(groups.values(), key=len)
+def numbers_of(numbers: np.ndarray) -> str:
+    """Numbers as an error message has them."""
+    return ", ".join(f"{n:.6g}" for n in numbers)
 
 
 def _listed(series: dict[str, list[tuple[Path, Any]]]) -> str:

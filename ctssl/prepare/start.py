@@ -136,6 +136,8 @@ class Fit:
             new = float((miss**2).sum() / max(known.sum(), 1) + off)
             if new < cost:
                 best, cost, damping = state, new, damping / 5
+                if not known.any():
+                    break  # the scan saw nothing of where the atlas lies now
                 rows = (slope[:, :, None] * arms[:, None, :]).reshape(len(points), 12)[known]
                 scale = 1 / len(rows)
                 normal = rows.T @ rows * scale + np.diag(trust) / reach**2
@@ -146,7 +148,8 @@ class Fit:
             if system is None or damping > 1e3:
                 break
             normal, right = system
-            step = np.linalg.solve(normal + damping * np.diag(np.diag(normal)), right).reshape(3, 4)
+            # flat where nothing tells a direction: then no step along it
+            step = np.linalg.lstsq(normal + damping * np.diag(np.diag(normal)), right)[0].reshape(3, 4)
             state = best + step
             if np.abs(step).max() < _STILL_MM:
                 break

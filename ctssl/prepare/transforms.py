@@ -46,7 +46,7 @@ def map_points(points_mm: np.ndarray, to_scan: Sequence[Path | str]) -> np.ndarr
         points_mm: in the atlas.
         to_scan: files of transforms, in the order in which points pass them.
     """
-    transform = _composite(to_scan)
+    transform = composite(to_scan)
     return np.array([transform.TransformPoint(point) for point in points_mm.tolist()]).reshape(-1, 3)
 
 
@@ -79,7 +79,7 @@ def warp_to_atlas(
     resampler.SetOutputDirection(atlas_grid.direction.ravel().tolist())
     resampler.SetInterpolator(sitk.sitkNearestNeighbor if labels else sitk.sitkLinear)
     resampler.SetDefaultPixelValue(outside)
-    resampler.SetTransform(_composite(to_scan))
+    resampler.SetTransform(composite(to_scan))
     return sitk.GetArrayFromImage(resampler.Execute(image))
 
 
@@ -136,7 +136,8 @@ def inverse_error_mm(
     return np.linalg.norm(again - points_mm, axis=1)
 
 
-def _composite(to_scan: Sequence[Path | str]) -> Any:
+def composite(to_scan: Sequence[Path | str]) -> Any:
+    """The SimpleITK transform from atlas to scan of these files, in the order that points pass them."""
     import SimpleITK as sitk
 
     return sitk.CompositeTransform([_read(Path(name)) for name in reversed(to_scan)])  # the last comes first

@@ -47,3 +47,13 @@ def test_phantoms_are_timed_and_their_truth_is_exact():
     assert {"atlas_seconds", "scan_seconds", "oracle_seconds", "peak_memory_mb"} <= values.keys()
     assert values["landmarks"] > 2
     assert values["branch_points"] > 1000
+
+
+@pytest.mark.xdist_group("registration")
+def test_a_hard_case_is_measured_over_what_it_shows(coarse):
+    values = bench.bench_register(scans=1, seed=7, spacing_mm=6.0, hard=("one-lung-right",))
+    assert 0.2 < values["shown"] < 0.7
+    assert values["wrongly_shown"] == 0
+    assert "dice_right" not in values
+    assert 0.8 < values["dice_left"] < 1
+    assert values["branch_error_mm_mean"] < 15

@@ -46,7 +46,6 @@ def folder(tmp_path_factory) -> Path:
     oblique.SetOutputDirection(direction.ravel().tolist())
     oblique.SetSize(size)
     oblique.SetOutputSpacing(spacing)
-    oblique.SetOutputOrigin((middle - direction @ (np.array(size) - 1) * spacing / 2).tolist())
     oblique.SetDefaultPixelValue(-1000)
     corner = direction @ ((np.array(size) - 1) * np.array(spacing) / 2)
     oblique.SetOutputOrigin((np.array(middle) - corner).tolist())
@@ -123,6 +122,10 @@ def test_both_transforms_are_there_and_lead_there_and_back(registered):
     [
         (("mask", "absent.nii.gz", "m.nii.gz", "--method", "threshold"), "does not exist"),
         (("mask", "scan.nrrd", "m.txt", "--method", "threshold"), "m.txt"),
+        (("mask", "scan.nrrd", "scan.nrrd", "--method", "threshold"), "is the scan itself"),
+        (("mask", "scan.nrrd", ".", "--method", "threshold"), "cannot be written"),
+        (("mask", "scan.nrrd", "scan.nrrd/m.nii.gz", "--method", "threshold"), "cannot be written"),
+        (("register", "atlas.nii.gz", "--atlas", "atlas.nii.gz", "--out", "scan.nrrd"), "cannot be written"),
         (("register", "scan.nrrd", "--atlas", "atlas.nii.gz", "--out", "r"), "labels|whole numbers"),
         (("register", "atlas.nii.gz", "--atlas", "absent.nii", "--out", "r"), "does not exist"),
     ],
@@ -133,6 +136,59 @@ def test_a_fault_is_a_message_with_advice(folder, args, word):
     assert "What to do" in done.stderr
     assert "Traceback" not in done.stderr
     assert any(part in done.stderr for part in word.split("|"))
+
+
+def odd_masks(folder: Path) -> dict[str, Path]:
+    """Masks that somebody may give, made of the atlas's."""
+    _, mask, grid = ellipsoids.chest(3.0)
+    top = mask[: mask.shape[0] // 2]
+    made = {
+        "one": (np.where(mask == 1, 1, 0), grid),
+        "binary": ((mask > 0).astype(np.uint8), grid),
+        "swapped": (np.array([0, 2, 1])[mask], grid),
+        "lobes": (mask * 2 + 1 * (mask > 0), grid),
+        "cut": (top, grid.crop(np.zeros(3), np.array(top.shape))),
+    }
+    files = {}
+    for name, (array, place) in made.items():
+        files[name] = ellipsoids.write(folder / f"{name}.nii.gz", array.astype(np.int16), place)
+    return files
+
+
+def test_one_lung_and_cut_lungs_are_registered_by_what_they_show(folder):
+    files = odd_masks(folder)
+    one, cut = (
+        json.loads(ctssl(folder, "register", str(files[n]), "--atlas", "atlas.nii.gz", "--out", n).stdout)
+        for n in ("one", "cut")
+    )
+    assert (one["missing"], one["dice_left"], one["verdict"]) == ("left", None, "warn")
+    assert one["dice_right"] > 0.97
+    assert cut["cut"] == "top"
+    assert min(cut["dice_right"], cut["dice_left"]) > 0.95
+    assert max(cut["whole_dice_right"], cut["whole_dice_left"]) < 0.85
+    assert "the field of view cuts the lungs: top" in cut["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("binary", "both lungs have one label"),
+        ("swapped", "label 1 lies to the left of label 2"),
+        ("lobes", "holds the labels 3, 5"),
+    ],
+)
+def test_a_mask_that_is_none_of_two_lungs_is_refused(folder, name, word):
+    done = ctssl(folder, "register", str(odd_masks(folder)[name]), "--atlas", "atlas.nii.gz", "--out", "no")
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_atlas_with_one_lung_is_refused(folder):
+    one = str(odd_masks(folder)["one"])
+    done = ctssl(folder, "register", "atlas.nii.gz", "--atlas", one, "--out", "no")
+    assert done.returncode == 2
+    assert "the atlas has no left lung" in done.stderr
 
 
 def test_masks_of_ones_own_are_benchmarked(folder, masked):

@@ -180,7 +180,7 @@ def test_a_tilted_gantry_is_straightened(tmp_path, tilt_deg):
     read = read_scan(tmp_path / "scan", MANY)
     assert_in_place(read.image)
     assert f"tilted by {abs(tilt_deg):.1f} degrees" in read.repairs[-1]
-    assert read.padding_hu == PADDING_HU
+    assert (read.padding_hu, read.resampled) == (PADDING_HU, True)
     assert 0.05 < (sitk.GetArrayFromImage(read.image) == PADDING_HU).mean() < 0.6
 
 
@@ -195,6 +195,86 @@ def test_slices_without_a_place_are_an_error(folder, tag):
     for file in folder.iterdir():
         change(file, **{tag: None})
     refused(folder, "do not say where they lie")
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "word"),
+    [
+        ("PixelSpacing", "2.5", "do not say where they lie"),
+        ("PixelSpacing", ["2.5", "2.5", "2.5"], "do not say where they lie"),
+        ("PixelSpacing", "", "do not say where they lie"),
+        ("PixelSpacing", ["5", "-5"], "PixelSpacing 5, -5"),
+        ("PixelSpacing", ["5", "0"], "PixelSpacing 5, 0"),
+        ("ImagePositionPatient", ["0", "0"], "do not say where they lie"),
+        ("ImagePositionPatient", ["0", "0", "nan"], "ImagePositionPatient 0, 0, nan"),
+        ("ImageOrientationPatient", ["1", "0", "0"], "do not say where they lie"),
+        ("ImageOrientationPatient", ["0"] * 6, "ImageOrientationPatient 0, 0, 0"),
+        ("ImageOrientationPatient", ["1", "0", "0", "0.3", "1", "0"], "ImageOrientationPatient 1, 0, 0, 0.3"),
+        ("ImageOrientationPatient", ["1", "0", "0", "0", "0.9", "0"], "two unit vectors at right angles"),
+        ("ImageOrientationPatient", ["1", "0", "0", "0", "nan", "0"], "two unit vectors at right angles"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
+def test_slices_whose_place_cannot_be_are_an_error(tmp_path, tag, value, word):
+    write_slices(tmp_path / "scan", HU[:9], PLACE, **{tag: value})
+    refused(tmp_path / "scan", word)
+
+
+@pytest.mark.parametrize("which", [range(44), range(0, 44, 3)], ids=["all", "every third"])
+def test_rounded_headers_are_one_stack(folder, which):
+    """Different rounding in a third of the headers once lost a third of the chest."""
+    for number in which:
+        change(
+            at(folder, number),
+            PixelSpacing=["5.002", "4.999"],
+            ImageOrientationPatient=["0.9998", "0.004", "0", "-0.004", "0.9998", "0"],
+        )
+    read = read_scan(folder, MANY)
+    assert read.image.GetSize() == SIZE
+    assert_in_place(read.image)
+    assert read.repairs == ()
+
+
+def test_spacings_that_differ_by_more_than_rounding_are_recorded(folder):
+    change(at(folder, 3), PixelSpacing=["5.03", "5"])
+    read = read_scan(folder, MANY)
+    assert read.image.GetSpacing() == pytest.approx((5, 5, 6))
+    assert read.repairs == ("PixelSpacing differs by 0.6 % between slices: the median is used",)
+
+
+@pytest.mark.parametrize(
+    "which", [[0], range(12), range(30, 44), range(1, 44, 3)], ids=["first", "below", "above", "between"]
+)
+def test_slices_of_another_spacing_that_continue_the_stack_are_an_error(folder, which):
+    for number in which:
+        change(at(folder, number), PixelSpacing=["4", "4"])
+    word = f"{len(which)} of 44 images .* do not match them .* 36 x 40 voxels of 4, 4 mm, .* of 5, 5 mm"
+    refused(folder, word)
+
+
+def test_slices_of_another_direction_that_continue_the_stack_are_an_error(folder):
+    for number in range(5):
+        change(at(folder, number), ImageOrientationPatient=["0.9996", "0.03", "0", "-0.03", "0.9996", "0"])
+    refused(folder, "5 of 44 images .* direction")
+
+
+def test_slices_of_another_size_that_continue_the_stack_are_an_error(folder):
+    uid = pydicom.dcmread(at(folder, 0)).SeriesInstanceUID
+    more = Place(PLACE.origin_mm + 44 * PLACE.steps_mm[:, 2], PLACE.steps_mm)
+    write_slices(folder, HU[:9, :30], more, prefix="more", SeriesInstanceUID=uid)
+    refused(folder, "9 of 53 images .* 30 x 40 voxels")
+
+
+def test_images_of_another_spacing_elsewhere_are_left_out(folder):
+    """At the places of other slices, or far from them: no anatomy is lost."""
+    uid = pydicom.dcmread(at(folder, 0)).SeriesInstanceUID
+    finer = Place(PLACE.origin_mm, PLACE.steps_mm * [0.5, 0.5, 1])
+    away = Place(PLACE.origin_mm - [0, 0, 90], finer.steps_mm)
+    for prefix, place in (("here", finer), ("away", away)):
+        write_slices(folder, HU[:3], place, prefix=prefix, SeriesInstanceUID=uid)
+    read = read_scan(folder, MANY)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read.image), HU)
+    assert read.repairs[0].startswith("6 images of the series have another size, spacing or direction")
 
 
 def test_the_largest_ct_series_is_read_and_it_is_said(folder):

@@ -189,5 +189,7 @@ def test_rescaling_loses_nothing(stored, slope, intercept, dtype):
 
 
 def test_values_that_are_not_finite_are_refused():
-    with pytest.raises(ScanError, match="not finite"):
+    with pytest.raises(ScanError, match=r"not finite: NaN[^-]*-1024"):
         rescaled(np.array([[[np.nan]], [[1.0]]]), 1, 0)
+    with pytest.raises(ScanError, match="not finite: infinite"):
+        rescaled(np.array([[[np.inf]], [[1.0]]]), 1, 0)

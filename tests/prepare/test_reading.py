@@ -1,6 +1,8 @@
 """Whatever the format and however its axes are stored, anatomy comes back where it was."""
 
+import errno
 import gzip
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prepare.balls import SIZE, assert_in_place, body, straight
 from prepare.chest import AXES
+from prepare.dicom import write_slices
 
 from ctssl.errors import ScanError
 from ctssl.prepare.geometry import Place
@@ -212,7 +215,7 @@ def test_rounded_directions_are_made_right(tmp_path, name):
     read = read_scan(tmp_path / name, MANY)
     assert_in_place(read.image)
     assert "not quite at right angles" in read.repairs[0]
-    assert read.padding_hu is None
+    assert (read.padding_hu, read.resampled) == (None, False)
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nrrd"])
@@ -223,17 +226,111 @@ def test_a_tilt_in_the_directions_is_straightened(tmp_path, name, axes):
     read = read_scan(tmp_path / name, MANY)
     assert_in_place(read.image)
     assert "tilted by 20.1 degrees" in read.repairs[0]
-    assert read.padding_hu == PADDING_HU
+    assert (read.padding_hu, read.resampled) == (PADDING_HU, True)
 
 
 def test_a_mha_without_directions_runs_along_lps_and_says_so(tmp_path):
     path = tmp_path / "a.mha"
     write_itk(path, HU, STRAIGHT)
-    head, rest = path.read_bytes().split(b"TransformMatrix", 1)
-    path.write_bytes(head + rest.split(b"\n", 1)[1])
+    without(path, b"TransformMatrix")
     read = read_scan(path, MANY)
     assert_in_place(read.image)
     assert "TransformMatrix" in read.repairs[0]
+
+
+def without(path, field):
+    """Nothing; takes a line out of a MetaImage header."""
+    head, rest = path.read_bytes().split(field, 1)
+    path.write_bytes(head + rest.split(b"\n", 1)[1])
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd"])
+def test_a_mha_without_spacing_is_not_taken_for_millimetres(tmp_path, name):
+    write_itk(tmp_path / name, HU, STRAIGHT)
+    text = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(text.replace(b"ElementSpacing", b"ElementSize"))
+    assert_in_place(read_scan(tmp_path / name, MANY).image)
+    (tmp_path / name).write_bytes(text.replace(b"ElementSpacing", b"elementspacing"))  # ITK passes it over
+    refused(tmp_path / name, "no ElementSpacing")
+    (tmp_path / name).write_bytes(text)
+    without(tmp_path / name, b"ElementSpacing")
+    refused(tmp_path / name, "no ElementSpacing")
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
+def test_values_outlive_the_image_that_itk_read(tmp_path, name, dtype):
+    write_itk(tmp_path / name, HU.astype(dtype), STRAIGHT)
+    values = sitk.GetArrayFromImage(read_scan(tmp_path / name, MANY).image)
+    assert values.dtype == (np.float32 if np.issubdtype(dtype, np.floating) else np.int16)
+    np.testing.assert_array_equal(values, HU)
+
+
+def written_raw(folder, name, dtype):
+    """The file with the voxels; as ITK writes them when nothing is packed."""
+    image = sitk.GetImageFromArray(HU.astype(dtype))
+    image.SetSpacing(STRAIGHT.spacing_mm.tolist())
+    sitk.WriteImage(image, str(folder / name), useCompression=False)
+    beside = [path for path in folder.iterdir() if path.suffix == ".raw"]
+    return beside[0] if beside else folder / name
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float64])
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd", "a.nrrd", "a.nhdr"])
+def test_a_raw_file_that_lost_its_last_byte_is_damaged(tmp_path, name, dtype):
+    voxels = written_raw(tmp_path, name, dtype)
+    assert read_scan(tmp_path / name, MANY).repairs == ()
+    voxels.write_bytes(voxels.read_bytes()[:-1])
+    nbytes = HU.size * np.dtype(dtype).itemsize
+    refused(tmp_path / name, f"{voxels.name} holds {nbytes - 1} bytes .* promises {nbytes}")
+
+
+@pytest.mark.parametrize("name", ["a.b.c.nrrd", "a.b.c.mha", "a.b.c.nii.gz"])
+def test_messages_about_relative_paths_keep_their_letters(tmp_path, monkeypatch, name):
+    (tmp_path / "e").mkdir()
+    for here in ("", "e/"):
+        write_itk(tmp_path / here / name, HU, STRAIGHT)
+        whole = (tmp_path / here / name).read_bytes()
+        (tmp_path / here / name).write_bytes(whole[: len(whole) // 2])
+    monkeypatch.chdir(tmp_path)
+    texts = []
+    for path in (Path(name), Path("e") / name, tmp_path / name):
+        with pytest.raises(ScanError) as fault:
+            read_scan(path, MANY)
+        texts.append(fault.value.message)
+        assert "No such file" not in texts[-1]
+        assert str(tmp_path) not in texts[-1]
+    assert len(set(texts)) == 1
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "scan"])
+@pytest.mark.parametrize("fault", [PermissionError(errno.EACCES, "Permission denied"), IsADirectoryError()])
+def test_a_file_that_cannot_be_opened_excludes_the_scan(tmp_path, monkeypatch, name, fault):
+    opening(tmp_path / name, fault, monkeypatch)
+    refused(tmp_path / name, f"the image {name} cannot be opened")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "scan"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_fault_of_the_machine_is_not_the_scans(tmp_path, monkeypatch, name, number):
+    opening(tmp_path / name, OSError(number, "broken"), monkeypatch)
+    with pytest.raises(OSError, match="broken") as fault:
+        read_scan(tmp_path / name, MANY)
+    assert fault.value.errno == number
+    assert not isinstance(fault.value, ScanError)
+
+
+def opening(path, fault, monkeypatch):
+    """Nothing; writes a scan, and makes opening its files raise a fault."""
+    if path.suffix:
+        write(path, HU, STRAIGHT)
+    else:
+        write_slices(path, HU[:1], STRAIGHT)
+
+    def failing(*_):
+        raise fault
+
+    monkeypatch.setattr(Path, "open", failing)
 
 
 def test_padding_comes_back_as_one_value(tmp_path):
@@ -320,19 +417,21 @@ def bad_files():
     return {
         "missing.nii": (lambda _: None, "does not exist"),
         "a.jpg": (lambda path: path.write_text("no image"), "no known ending"),
-        "empty.nii.gz": (lambda path: path.write_bytes(b""), "damaged"),
-        "empty.nrrd": (lambda path: path.write_bytes(b""), "cannot be read|which way is left"),
-        "empty.mha": (lambda path: path.write_bytes(b""), "cannot be read"),
-        "text.nii.gz": (lambda path: path.write_text("no image"), "damaged"),
-        "text.nii": (lambda path: path.write_text("no image"), "damaged"),
+        "empty.nii.gz": (empty := (lambda path: path.write_bytes(b"")), "the image file is empty"),
+        "empty.nrrd": (empty, "the image file is empty"),
+        "empty.mha": (empty, "the image file is empty"),
+        "text.nrrd": (text := (lambda path: path.write_text("no image")), "cannot be read"),
+        "text.mha": (text, "cannot be read"),
+        "text.nii.gz": (text, "damaged"),
+        "text.nii": (text, "damaged"),
         "zipped-text.nii.gz": (lambda path: path.write_bytes(gzip.compress(b"no image")), "damaged"),
         "half.nii": (cut, "damaged"),
         "half.nii.gz": (cut, "damaged"),
         "flipped.nii.gz": (flipped, "damaged"),
         "half.nrrd": (cut, "cannot be read"),
         "half.mha": (cut, "cannot be read"),
-        "headless.mhd": (headless, "cannot be read"),
-        "headless.nhdr": (headless, "cannot be read"),
+        "headless.mhd": (headless, "headless.zraw, which is not there"),
+        "headless.nhdr": (headless, "cannot be read: .* open .headless.raw.gz"),
         "flat.nii": (lambda path: write_nifti(path, HU[:1], STRAIGHT), "only 1 voxels"),
         "film.nii": (
             lambda path: nibabel.save(nibabel.Nifti1Image(np.zeros((9, 9, 9, 2), np.int16), np.eye(4)), path),
@@ -344,7 +443,7 @@ def bad_files():
         "thin.mha": (placed_thin, "only 7 voxels"),
         "nan.nii": (nan, "not finite"),
         "nan.nii.gz": (nan, "not finite"),
-        "nan.mha": (nan, "not finite"),
+        "nan.mha": (nan, "replace what is not measured by -1024"),
         "codeless.nii": (codeless, "which way is left"),
         "crooked.nii": (placed(crooked), "at right angles"),
         "crooked.nrrd": (placed(crooked), "at right angles"),
@@ -359,7 +458,7 @@ def bad_files():
         "oldspace.nrrd": (nrrd(**{"space": "3D-right-handed"}), "which way is left"),
         "huge.nrrd": (nrrd(sizes="40000 40000 40000"), "max_voxels"),
         "promising.nii": (patched(42, np.array([400, 400, 500], "<i2")), "promises 160000000 bytes"),
-        "promising.nrrd": (nrrd(sizes="400 400 500"), "promises 80000000 voxels"),
+        "promising.nrrd": (nrrd(sizes="400 400 500"), "promises 160000000$|promises 160000000\n"),
         "mr.nii": (lambda path: write(path, (HU + 1100) // 3, STRAIGHT), "no air"),
     }
 
