@@ -6,7 +6,7 @@ Arrays are upright: z toward the head, y toward the back, x toward the subject's
 import numpy as np
 from scipy import ndimage
 
-from ctssl.prepare.inside import IN_PLANE
+from ctssl.prepare.upright import IN_PLANE
 
 _LUMEN_HU = -700.0  # the thin wall between windpipe and lung lies above
 _DARK_HU = -900.0

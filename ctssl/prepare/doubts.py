@@ -12,6 +12,8 @@ _SMOOTH_MM = 4.0
 _DENSE_HU, _DENSE_PERCENT = -300.0, 4.0  # healthy lungs hold less than 2 % of vessels this dense
 _PLAIN_HU, _PLAIN_ML = -980.0, 100.0  # emphysema keeps its walls; smoothed, it is denser
 _MISSING_PERCENT = 2.0
+_CUT_MM2 = 400.0  # of a lung on a side of the image, from which the image surely cuts it
+_CHILD_L = 1.0  # both lungs of an adult hold more, also breathed out
 _NAMES = {RIGHT: "right", LEFT: "left"}
 
 
@@ -24,7 +26,7 @@ def mask_doubts(mask: np.ndarray, hu: np.ndarray, grid: Grid) -> list[str]:
     Args:
         mask: (z, y, x) on `grid`, 1 right lung, 2 left.
         hu: (z, y, x) on `grid`.
-        grid: at least the lungs' box; ribs are looked for as far as it reaches.
+        grid: the whole field of view; what touches its sides is cut off.
     """
     step = max(1, round(_LOOK_MM / grid.spacing_mm))
     voxel_mm = grid.spacing_mm * step
@@ -57,7 +59,17 @@ def mask_doubts(mask: np.ndarray, hu: np.ndarray, grid: Grid) -> list[str]:
                 f"{plain:.0f} ml in the {name} lung are air and nothing else: a bulla, or air beside the "
                 "lung (pneumothorax)?"
             )
+        if _on_sides(lung) * voxel_mm**2 > _CUT_MM2:
+            doubts.append(f"the {name} lung reaches the side of the image: is part of it cut off?")
+    litres = [np.count_nonzero(mask == label) * grid.spacing_mm**3 / 1e6 for label in _NAMES]
+    if min(litres) > 0 and sum(litres) < _CHILD_L:
+        doubts.append(f"{sum(litres):.2f} l for both lungs: a child? the threshold method is made for adults")
     return doubts
+
+
+def _on_sides(lung: np.ndarray) -> int:
+    """Voxels on the most touched of the image's right, left, front and back."""
+    return max(int(np.count_nonzero(lung.take(end, axis))) for axis in (1, 2) for end in (0, -1))
 
 
 def _plain_ml(lung: np.ndarray, hu: np.ndarray, voxel_mm: float) -> float:

@@ -13,12 +13,8 @@ from ctssl.prepare.airways import airways
 from ctssl.prepare.closing import closed
 from ctssl.prepare.grid import Grid
 from ctssl.prepare.inside import inner_air
-from ctssl.prepare.sharpen import sharpen
-from ctssl.prepare.sides import part_sides, spine_x
+from ctssl.prepare.sides import find_spine, part_sides
 from ctssl.prepare.upright import from_upright, to_upright
-
-WORK_MM = 2.0
-"""Masks are made on voxels about this large; finer scans are averaged first."""
 
 _SMOOTH_MM = 1.0
 _LEAST_ML, _LEAST_SHARE = 50.0, 0.1  # of a part of a lung; share of the largest part
@@ -37,29 +33,13 @@ def threshold_mask(hu: np.ndarray, grid: Grid) -> np.ndarray:
 
     Args:
         hu: (z, y, x) on `grid`, the whole field of view.
-        grid: voxels of about 1 to 5 mm.
+        grid: voxels of about 2 to 5 mm; what is finer is averaged first and sharpened then.
 
     Raises:
-        ScanError: no lungs were found.
+        ScanError: no lungs were found, or one and no spine to tell which.
     """
-    step = round(WORK_MM / grid.spacing_mm)
-    if step > 1:
-        coarse, wide = _averaged(hu, grid, step)
-        return sharpen(threshold_mask(coarse, wide), wide, hu, grid)
     upright = np.ascontiguousarray(to_upright(hu, grid.axes), np.float32)
     return np.ascontiguousarray(from_upright(_lungs(upright, grid.spacing_mm), grid.axes))
-
-
-def _averaged(hu: np.ndarray, grid: Grid, step: int) -> tuple[np.ndarray, Grid]:
-    """Means of cubes of step voxels (those that are left over at the ends are dropped), and their grid."""
-    shape = [n // step for n in hu.shape]
-    whole = hu[tuple(slice(n * step) for n in shape)]
-    mean = np.zeros(shape, np.float32)
-    for corner in np.ndindex(step, step, step):
-        mean += whole[tuple(slice(c, None, step) for c in corner)]
-    x, y, z = (float(v) for v in grid.to_points(np.full(3, (step - 1) / 2)))
-    k, j, i = shape
-    return mean / step**3, Grid((x, y, z), grid.spacing_mm * step, (i, j, k), grid.axes)
 
 
 def _lungs(hu: np.ndarray, voxel_mm: float) -> np.ndarray:
@@ -68,12 +48,12 @@ def _lungs(hu: np.ndarray, voxel_mm: float) -> np.ndarray:
     air = inner_air(smooth, voxel_mm)
     if not air.any():
         raise ScanError(NO_LUNGS, NO_LUNGS_ADVICE)
-    middle = spine_x(smooth)
-    tubes = airways(smooth, air, middle, voxel_mm)
+    spine = find_spine(smooth, air, voxel_mm)
+    tubes = airways(smooth, air, spine.x, voxel_mm)
     parts = _lung_parts(air & ~tubes, smooth, voxel_mm)
     if not parts.any():
         raise ScanError(NO_LUNGS, NO_LUNGS_ADVICE)
-    out = closed(part_sides(parts, smooth, middle, voxel_mm), smooth, voxel_mm)
+    out = closed(part_sides(parts, smooth, spine, voxel_mm), smooth, voxel_mm)
     out[tubes] = 0
     return out
 

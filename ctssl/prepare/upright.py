@@ -1,6 +1,11 @@
 """Arrays turned upright and back: z toward the head, y toward the back, x toward the subject's left."""
 
 import numpy as np
+from scipy import ndimage
+
+IN_PLANE = np.zeros((3, 3, 3), bool)
+"""Neighbours within an upright slice only, for ndimage.label."""
+IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
 
 _GROUPS = ("SI", "PA", "LR")  # of z, y, x; the first letter is where upright axes point
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 _SEED = 7
+_OUTSIDE_HU = -1024.0
 _SHOWN = ((7, "healthy"), (3, "emphysema"), (2, "ground glass"))
 
 
@@ -21,15 +22,18 @@ def compare(real: Path, folder: Path) -> None:
     from ctssl.cohorts.phantom.scanner import Scanner
     from ctssl.cohorts.phantom.subject import draw_subject
     from ctssl.prepare.reading import read_scan
+    from ctssl.prepare.sharpen import sharpen
     from ctssl.prepare.threshold import threshold_mask
-    from ctssl.prepare.volume import frame_of, image_on_grid
+    from ctssl.prepare.volume import frame_of, image_on_grid, overview
 
     image = read_scan(real, 10**9).image
     step, _, slice_mm = image.GetSpacing()
     scanner = Scanner(max(step, 0.6), slice_mm, noise_hu=25)
     grid = frame_of(image, 1.0, "LPS")
-    hu = image_on_grid(image, grid, outside=-1024)
-    shown = [(real.stem.split("_")[0], hu, threshold_mask(np.rint(hu).astype(np.int16), grid))]
+    hu = image_on_grid(image, grid, outside=_OUTSIDE_HU)
+    coarse_hu, coarse = overview(image, grid.axes, _OUTSIDE_HU)
+    lungs = sharpen(threshold_mask(coarse_hu, coarse), coarse, hu, grid)
+    shown = [(real.stem.split("_")[0], hu, lungs)]
     chest = build_chest(1.0)
     for number, what in _SHOWN:
         subject = draw_subject(_SEED, number)
