@@ -33,7 +33,7 @@ def test_bad_scans_are_excluded_with_advice_and_can_be_tried_again(study):
     lost = {row["scan"]: row for row in study.failures()}
     expected = {
         "missing": "does not exist",
-        "empty": "damaged",
+        "empty": "the image file is empty",
         "text": "damaged",
         "solid": "no lungs were found",
     }
