@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ctssl.prepare.grid import Grid
+from ctssl.prepare.images import array_image
 from ctssl.prepare.lungs import SIDES, Lungs
 
 _AROUND_MM = 24.0  # of the atlas around its lungs, where the scan's are looked for
@@ -71,7 +72,7 @@ def warp_to_atlas(
     """
     import SimpleITK as sitk
 
-    image = _image(array, grid)
+    image = array_image(array, grid)
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize(atlas_grid.size)
     resampler.SetOutputOrigin(atlas_grid.origin_mm)
@@ -149,16 +150,6 @@ def _read(path: Path) -> Any:
     if path.suffix == ".mat":
         return sitk.ReadTransform(str(path))
     return sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
-
-
-def _image(array: np.ndarray, grid: Grid) -> Any:
-    import SimpleITK as sitk
-
-    image = sitk.GetImageFromArray(array)
-    image.SetOrigin(grid.origin_mm)
-    image.SetSpacing((grid.spacing_mm,) * 3)
-    image.SetDirection(grid.direction.ravel().tolist())
-    return image
 
 
 def _grid_like(image: Any, axes: str) -> Grid:
