@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ctssl import __version__
-from ctssl.errors import CtsslError
+from ctssl.errors import CtsslError, machine_fault
 from ctssl.jobs.commands import stage
 from ctssl.log import tell
 
@@ -27,11 +27,12 @@ cli.add_command(stage)
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--to", type=PATH, default=Path(), help="Where config.yaml and scans.csv go [default: here].")
-def init(folder: Path, to: Path) -> None:
+@click.option("--numbered", is_flag=True, help="Ids that tell nothing of file names: scan0001, ...")
+def init(folder: Path, to: Path, numbered: bool) -> None:
     """Write config.yaml and scans.csv for a FOLDER of scans."""
     from ctssl.cohorts.folder import write_study
 
-    click.echo(write_study(folder, to))
+    click.echo(write_study(folder, to, numbered=numbered))
 
 
 @cli.command()
@@ -92,6 +93,18 @@ def samples(out: Path) -> None:
     from ctssl.cohorts.samples import fetch_samples
 
     fetch_samples(out)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def series(folder: Path) -> None:
+    """List the DICOM series below FOLDER, to choose a series_uid: here on the terminal, and nowhere else."""
+    from ctssl.log import hushed
+    from ctssl.prepare.series import list_series
+
+    with hushed():
+        found = list_series(folder)
+    click.echo(found)
 
 
 @cli.command("mask")
@@ -250,9 +263,11 @@ def bench_of_phantoms(scans: int, spacing_mm: float, slice_mm: float, out: Path 
 
 
 def main() -> None:
-    """Run the command; a user's fault is a message and exit 2, without a traceback."""
+    """Run the command; a user's fault, or the machine's, is a message and exit 2, without a traceback."""
     try:
         cli(standalone_mode=True)
-    except CtsslError as error:
-        tell(f"error: {error}")
+    except (CtsslError, OSError) as error:
+        if not isinstance(error, CtsslError) and sys.argv[1:2] == ["stage"]:
+            raise  # a job's log shows where
+        tell(f"error: {error if isinstance(error, CtsslError) else machine_fault(error)}")
         sys.exit(2)

@@ -1,14 +1,18 @@
 """scans.csv: one row a scan. Read when the DAG is built; no rule's input."""
 
-import csv
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from glob import escape
 from hashlib import sha256
 from pathlib import Path
 
+from ctssl.config.base import nearest
 from ctssl.errors import ManifestError
+from ctssl.log import say
+from ctssl.table import read_table
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -16,6 +20,14 @@ OWN_COLUMNS = (
     *("scan", "subject", "image", "series_uid", "mask"),
     *("exclude", "exclude_reason", "keep", "keep_reason"),
 )
+_NO_PATHS = {
+    re.compile(r"~[^/]*(/|$)"): "starts with ~, which is not expanded: write the whole path (or ./~...)",
+    re.compile(r"\$\{?\w+\}?(/|$)"): "starts with a variable, which is not expanded: write the whole path",
+    re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://"): "is an address on the net: fetch it, and name the file",
+    re.compile(r"[A-Za-z]:\\|\\\\"): "is a path of Windows: write it as this machine sees it",
+}
+_MOST_NAME, _MOST_PATH = 255, 4000  # bytes; Linux
+_MOST_REASON = 1000  # characters: a reason is part of a command, which may have 128 KiB
 _YES, _NO = {"1", "true", "yes"}, {"", "0", "false", "no"}
 
 
@@ -73,8 +85,10 @@ class Manifest:
             ManifestError: there is no such column.
         """
         if name not in self.label_columns:
+            shown = [*self.label_columns[:30], *(["..."] if len(self.label_columns) > 30 else [])]
             raise ManifestError(
-                f"{self.path} has no label column {name!r}; it has {', '.join(self.label_columns) or 'none'}",
+                f"{self.path} has no label column {name!r}; it has {', '.join(shown) or 'none'}"
+                + nearest(name, self.label_columns),
                 "correct evaluation.targets or add the column",
             )
         return {row.scan: row.labels[name] for row in self.rows}
@@ -94,30 +108,32 @@ def read_manifest(path: Path, *, images: bool = True) -> Manifest:
     Raises:
         ManifestError: unreadable, or faults of the table, all listed with their line numbers.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            records = [(reader.line_num, record) for record in reader]
-            columns = list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(
-            f"the manifest {path} cannot be read: {error}",
-            "`ctssl init FOLDER_OF_SCANS` writes one; a manifest is a UTF-8 csv file with commas",
-        ) from error
-    faults = _column_faults(columns, images)
+    table = read_table(path, "scan", OWN_COLUMNS)
+    needed = ("scan", "image") if images else ("scan",)
+    faults = [
+        f"the column {name!r} is missing" + nearest(name, table.columns, "there is {!r}")
+        for name in needed
+        if name not in table.columns
+    ]
+    faults += table.faults
     rows = []
     if not faults:
         seen: dict[str, int] = {}
-        for line, record in records:
-            row, found = _row(record, columns, path.parent, images)
-            faults += [f"line {line}: {fault}" for fault in found]
+        above = {str(folder) for folder in (path.absolute(), *path.absolute().parents)}
+        for line, values, form in table.rows:
+            row, found = _row(values, table.columns, path.parent, images)
+            if row.image is not None and os.path.normpath(row.image.absolute()) in above:
+                found.append(
+                    "the image is the manifest, or a folder that holds it: put the manifest elsewhere"
+                )
+            faults += [f"line {line}: {fault}" for fault in form + found]
             twin = seen.setdefault(row.scan.lower(), line)
             if twin != line:
                 faults.append(
                     f"line {line}: scan {row.scan!r} is already on line {twin} (case does not count)"
                 )
             rows.append(row)
-        if not records:
+        if not rows:
             faults.append("there are no rows")
     if faults:
         shown = faults[:30] + ([f"and {len(faults) - 30} more"] if len(faults) > 30 else [])
@@ -126,7 +142,9 @@ def read_manifest(path: Path, *, images: bool = True) -> Manifest:
             f"columns are {', '.join(OWN_COLUMNS)} and any number of labels; "
             + ("scan and image must be there" if images else "scan must be there"),
         )
-    labels = tuple(c for c in columns if c not in OWN_COLUMNS)
+    for repair in table.repairs:
+        say(f"{path}: {repair}")
+    labels = tuple(c for c in table.columns if c not in OWN_COLUMNS)
     return Manifest(path, tuple(rows), labels)
 
 
@@ -138,66 +156,80 @@ def stamp(path: Path | None) -> str:
     """
     if path is None:
         return "missing"
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-    elif path.suffix.lower() in (".mhd", ".nhdr"):
-        files = sorted(path.parent.glob(f"{escape(path.stem)}.*"))
-    else:
-        files = [path]
     state = sha256()
     try:
+        files = _files(path)
         for file in files:
             about = file.stat()
-            state.update(f"{file.name} {about.st_size} {about.st_mtime_ns}\n".encode())
-    except OSError:
+            state.update(os.fsencode(f"{file.name} {about.st_size} {about.st_mtime_ns}\n"))
+    except OSError:  # the job that reads the image says why
         return "missing"
     return state.hexdigest()[:16] if files else "missing"
 
 
-def _column_faults(columns: list[str], images: bool) -> list[str]:
-    needed = ("scan", "image") if images else ("scan",)
-    faults = [f"the column {name!r} is missing" for name in needed if name not in columns]
-    faults += [
-        f"the column {name!r} comes twice" for name in sorted({c for c in columns if columns.count(c) > 1})
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file())
+    if path.suffix.lower() in (".mhd", ".nhdr"):
+        return sorted(path.parent.glob(f"{escape(path.stem)}.*"))
+    return [path]
+
+
+def _row(values: dict[str, str], columns: Sequence[str], folder: Path, images: bool) -> tuple[Row, list[str]]:
+    """A row, and what is wrong with its values."""
+    get = values.get
+    scan, subject = get("scan", ""), get("subject", "")
+    faults = [
+        f"{what} {_short(name)}: an id has 1 to 100 letters, digits, '_', '-' or '.', the first of them a "
+        "letter or digit"
+        for what, name in (("scan", scan), ("subject", subject or scan))
+        if not ID.fullmatch(name) and (what == "scan" or subject)
     ]
-    return faults
-
-
-def _row(
-    record: dict[str, str | None], columns: list[str], folder: Path, images: bool
-) -> tuple[Row, list[str]]:
-    faults = []
-    if None in record or None in record.values():
-        faults.append(f"expected {len(columns)} fields")
-    values = {name: (record.get(name) or "").strip() for name in columns}
-    scan, subject = values["scan"], values.get("subject") or values["scan"]
-    for what, name in (("scan", scan), ("subject", subject)):
-        if not ID.fullmatch(name):
-            faults.append(f"{what} {name!r}: an id has 1 to 100 letters, digits, '_', '-' or '.'")
-    image = values.get("image", "")
-    if images and not image:
+    paths = {what: get(what, "") for what in ("image", "mask")}
+    if images and not paths["image"]:
         faults.append("the image is missing")
-    flags = {name: values.get(name, "").lower() for name in ("exclude", "keep")}
-    faults += [f"{name} is yes or no, not {flag!r}" for name, flag in flags.items() if flag not in _YES | _NO]
+    faults += [
+        f"the {what} {_short(path)} {fault}" for what, path in paths.items() if (fault := _path_fault(path))
+    ]
+    flags = {name: get(name, "").lower() for name in ("exclude", "keep")}
+    faults += [
+        f"{name} is yes or no, not {_short(flag)}" for name, flag in flags.items() if flag not in _YES | _NO
+    ]
     exclude, keep = (flag in _YES for flag in flags.values())
+    faults += [
+        f"{name} has more than {_MOST_REASON} characters"
+        for name in ("exclude_reason", "keep_reason")
+        if len(get(name, "")) > _MOST_REASON
+    ]
     if keep and exclude:
         faults.append("keep and exclude cannot both be yes")
-    if keep and not values.get("keep_reason"):
+    if keep and not get("keep_reason"):
         faults.append("keep needs a keep_reason, which goes into the quality table")
-    uid = values.get("series_uid", "")
+    uid = get("series_uid", "")
     if uid and not _UID.fullmatch(uid):
-        faults.append(f"series_uid {uid!r}: a DICOM uid has up to 64 digits and '.'")
-    mask = values.get("mask", "")
+        faults.append(f"series_uid {_short(uid)}: a DICOM uid has up to 64 digits and '.'")
     row = Row(
         scan=scan,
-        subject=subject,
-        image=folder / image if image else None,
-        mask=folder / mask if mask else None,
+        subject=subject or scan,
+        image=folder / paths["image"] if paths["image"] else None,
+        mask=folder / paths["mask"] if paths["mask"] else None,
         exclude=exclude,
-        exclude_reason=values.get("exclude_reason", ""),
+        exclude_reason=get("exclude_reason", ""),
         keep=keep,
-        keep_reason=values.get("keep_reason", ""),
+        keep_reason=get("keep_reason", ""),
         series_uid=uid or None,
-        labels={name: values[name] for name in columns if name not in OWN_COLUMNS},
+        labels={name: get(name, "") for name in columns if name not in OWN_COLUMNS},
     )
     return row, faults
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 120 else text[:100] + "...")
+
+
+def _path_fault(path: str) -> str:
+    """Why this can be no path of a file here; empty when it can."""
+    names = path.split("/") if len(path) > _MOST_NAME // 4 else []  # a letter has up to 4 bytes
+    if len(path) > _MOST_PATH or any(len(name.encode()) > _MOST_NAME for name in names):
+        return f"is longer than file systems allow ({_MOST_NAME} bytes between two '/')"
+    return next((words for kind, words in _NO_PATHS.items() if kind.match(path)), "")

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ctssl.cards import read_card
 from ctssl.config import Config
 from ctssl.config.prepare import Atlas
 from ctssl.errors import ConfigError
@@ -94,8 +95,9 @@ def store(config: Config) -> str:
 def cohort(config: Config, manifest: Manifest) -> str:
     """Settings of the cohort's tables: which scans of which subjects, and which stores made elsewhere."""
     values: dict[str, Any] = {"quality": config.quality, "manifest": str(manifest.path)}
-    values["scans"] = digest(members(manifest))
-    values["kept"] = {row.scan: row.keep_reason for row in manifest.rows if row.keep}
+    values |= {"scans": digest(members(manifest)), "kept": digest(kept(manifest))}
+    if config.reports.file_names:
+        values["file_names"] = True
     if config.prepared is not None:
         stores = (f"{row.scan} {row.exclude} {_store_stamp(config.prepared, row)}" for row in manifest.rows)
         values |= {"prepared": str(config.prepared), "atlas": prepared_atlas(config.prepared)}
@@ -111,8 +113,8 @@ def prepared_atlas(folder: Path) -> str:
     """
     card = folder / "atlas" / "atlas.json"
     try:
-        return str(json.loads(card.read_text())["id"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return str(read_card(card)["id"])
+    except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
             f"the prepared folder {folder} should hold atlas/atlas.json and stores/: {error!r}",
             "correct `prepared`, or make the folder: `ctssl phantom FOLDER --oracle` makes one",
@@ -216,6 +218,11 @@ def members(manifest: Manifest) -> list[str]:
     return [f"{row.scan} {row.subject}" for row in manifest.rows]
 
 
+def kept(manifest: Manifest) -> list[str]:
+    """One line for each scan that is kept whatever quality says of it: why."""
+    return [f"{row.scan} {row.keep_reason}" for row in manifest.rows if row.keep]
+
+
 def _images(row: Row) -> dict[str, Any]:
     """Image and mask of a scan with their stamps; those of a scan that is left out are not looked at."""
     assert row.image is not None, "a table that was read without images has nothing to prepare"
@@ -257,10 +264,10 @@ def _contents(key: str, path: Path) -> str:
     A stamp of the CT, which is large, and of images of several files.
     """
     found = stamp(path)
-    if found == "missing":
-        raise ConfigError(
-            f"atlas.{key} is {path}, which does not exist", "relative paths start at the working directory"
-        )
+    if found == "missing" or not (path.is_file() or path.is_dir()):
+        what = "does not exist" if found == "missing" else "is no file"  # a pipe would be waited for
+        said = f"atlas.{key} is {path}, which {what}"
+        raise ConfigError(said, "relative paths start at the working directory")
     if key == "ct" or path.is_dir() or path.suffix.lower() in (".mhd", ".nhdr"):
         return found
     return sha256(path.read_bytes()).hexdigest()

@@ -1,11 +1,13 @@
 """Lookups that the rules share: the typed config, the manifest, paths that several rules name."""
 
+from pathlib import Path
+
 from snakemake.exceptions import WorkflowError
 
 from ctssl import settings
-from ctssl.config import check
+from ctssl.config import check, check_file
 from ctssl.errors import CtsslError
-from ctssl.jobs import prepared
+from ctssl.jobs import outputs, places, prepared
 from ctssl.jobs.environment import use_own_command, warn_without_memory
 from ctssl.jobs.summary import say_exclusions
 from ctssl.manifest import read_manifest
@@ -16,11 +18,15 @@ NO_MANIFEST = """No scans were given.
   To look around first: `make demo` makes synthetic scans and runs everything on them."""
 
 try:
+    for path in workflow.configfiles:
+        check_file(Path(path))
     CONFIG = check(config)
     if CONFIG.manifest is None:
         raise WorkflowError(NO_MANIFEST)
     prepared.check(CONFIG)
     MANIFEST = read_manifest(CONFIG.manifest, images=CONFIG.prepared is None)
+    places.check(CONFIG, MANIFEST)
+    outputs.check(CONFIG.results)
     if CONFIG.prepared is None:
         # A missing atlas file or scan ends here, with its message.
         settings.atlas(CONFIG, MANIFEST)

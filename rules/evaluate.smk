@@ -22,7 +22,7 @@ rule features:
     shell:
         "exec ctssl stage features --settings {params.settings:q} --log {log:q}"
         " --atlas {resources.atlas:q} --scans {input.scans:q}"
-        " --weights {input.weights:q} --device {resources.device} --threads {threads} --out {output.table:q}"
+        " --weights {input.weights:q} --device {resources.device:q} --threads {threads:q} --out {output.table:q}"
 
 
 rule baseline:

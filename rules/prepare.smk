@@ -22,9 +22,9 @@ rule atlas:
         settings=settings.atlas(CONFIG, MANIFEST),
     shell:
         "exec ctssl stage atlas --settings {params.settings:q} --log {log:q} --out {output.folder:q}"
-        " --max-voxels {resources.max_voxels}"
+        " --max-voxels {resources.max_voxels:q}"
         " --mask-device {resources.mask_device:q} --mask-weights {resources.mask_weights:q}"
-        " --time-s {resources.time_s} --memory-mb {resources.mem_mb}"
+        " --time-s {resources.time_s:q} --memory-mb {resources.mem_mb:q}"
 
 
 rule volume:
@@ -52,10 +52,10 @@ rule volume:
     shell:
         "exec ctssl stage volume --settings {params.settings:q} --log {log:q} --scan {wildcards.scan:q}"
         " --atlas {input.atlas:q} --out {output.folder:q}"
-        " --max-voxels {resources.max_voxels}"
+        " --max-voxels {resources.max_voxels:q}"
         " --mask-device {resources.mask_device:q} --mask-weights {resources.mask_weights:q}"
-        " --time-s {resources.time_s} --memory-mb {resources.mem_mb}"
-        " --attempt {resources.attempt} --tries {resources.tries}"
+        " --time-s {resources.time_s:q} --memory-mb {resources.mem_mb:q}"
+        " --attempt {resources.attempt:q} --tries {resources.tries:q}"
 
 
 rule register:
@@ -82,5 +82,5 @@ rule register:
         "exec ctssl stage register --settings {params.settings:q} --log {log:q} --scan {wildcards.scan:q}"
         " --atlas {input.atlas:q} --volume {input.volume:q}"
         " --out {output.folder:q} --picture {output.picture:q}"
-        " --time-s {resources.time_s} --memory-mb {resources.mem_mb}"
-        " --attempt {resources.attempt} --tries {resources.tries}"
+        " --time-s {resources.time_s:q} --memory-mb {resources.mem_mb:q}"
+        " --attempt {resources.attempt:q} --tries {resources.tries:q}"

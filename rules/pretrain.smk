@@ -43,7 +43,7 @@ rule pretrain:
     params:
         settings=lambda w: settings.pretrain(CONFIG, MANIFEST, w.run),
     shell:
-        "exec ctssl stage pretrain --settings {params.settings:q} --log {log:q} --seed {wildcards.seed}"
+        "exec ctssl stage pretrain --settings {params.settings:q} --log {log:q} --seed {wildcards.seed:q}"
         " --atlas {resources.atlas:q} --scans {input.scans:q} --weights {output.weights:q}"
-        " --device {resources.device} --threads {threads}"
-        " --checkpoint-steps {resources.checkpoint_steps}"
+        " --device {resources.device:q} --threads {threads:q}"
+        " --checkpoint-steps {resources.checkpoint_steps:q}"

@@ -26,8 +26,8 @@ if CONFIG.prepared is None:
             "exec ctssl stage store --settings {params.settings:q} --log {log:q} --scan {wildcards.scan:q}"
             " --atlas {input.atlas:q} --volume {input.volume:q} --registration {input.registration:q}"
             " --out {output.folder:q}"
-            " --time-s {resources.time_s} --memory-mb {resources.mem_mb}"
-            " --attempt {resources.attempt} --tries {resources.tries}"
+            " --time-s {resources.time_s:q} --memory-mb {resources.mem_mb:q}"
+            " --attempt {resources.attempt:q} --tries {resources.tries:q}"
 
 
 rule cohort:

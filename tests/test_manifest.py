@@ -131,6 +131,28 @@ def test_an_unreadable_table_is_one_message(tmp_path, content):
     assert "ctssl init" in fault.value.advice
 
 
+def test_a_misspelt_label_column_gets_the_nearest_and_a_short_list(tmp_path):
+    names = [f"f{number}" for number in range(1000)]
+    path = write(tmp_path, f"scan,image,fev1,{','.join(names)}\na,a.nii,2{',' * 1000}\n")
+    with pytest.raises(ManifestError, match="did you mean 'fev1'") as fault:
+        read_manifest(path).column("fev_1")
+    assert len(fault.value.message) < 400
+
+
+def test_repairs_are_said_once_a_reading(tmp_path, capsys):
+    read_manifest(write(tmp_path, "scan;image\na;a.nii\n"))
+    assert capsys.readouterr().err.count("semicolons") == 1
+    read_manifest(write(tmp_path, "scan,image\na,a.nii\n"))
+    assert capsys.readouterr().err == ""
+
+
+def test_separators_are_the_same_with_and_without_images(tmp_path):
+    for head in ("scan;age", "scan\tage", "scan,age"):
+        separator = head[4]
+        path = write(tmp_path, f"{head}\na{separator}7\n")
+        assert read_manifest(path, images=False).column("age") == {"a": "7"}
+
+
 def test_an_unknown_label_column_names_those_there_are(tmp_path):
     manifest = read_manifest(write(tmp_path, "scan,image,age\na,a.nii,3\n"))
     with pytest.raises(ManifestError, match=r"no label column 'gold'; it has age"):
@@ -156,6 +178,21 @@ def test_stamp_of_a_missing_image(tmp_path):
     assert stamp(None) == "missing"
     (tmp_path / "empty").mkdir()
     assert stamp(tmp_path / "empty") == "missing"
+
+
+def test_stamp_of_what_cannot_be_looked_at_is_that_of_a_missing_image(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in ("loop", "loop/a.nii", "x" * 300, "x/" * 3000, "loop/a.mhd"):
+        assert stamp(tmp_path / path) == "missing"
+
+
+def test_stamp_of_names_that_are_not_utf_8_and_of_folders_in_a_circle(tmp_path):
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    slice_ = folder / os.fsdecode(b"\xe4.dcm")
+    slice_.write_text("1")
+    (folder / "again").symlink_to(folder)
+    assert changes(folder, lambda: touch(slice_))
 
 
 def test_stamp_changes_with_size_or_time_of_a_file(tmp_path):

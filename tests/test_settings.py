@@ -319,3 +319,20 @@ def test_settings_of_another_recipe_or_stage_are_refused(study, monkeypatch):
     monkeypatch.setitem(RECIPES, "store", RECIPES["store"] + 1)
     with pytest.raises(ConfigError, match=rf"recipe {RECIPES['store'] - 1}, this is .* {RECIPES['store']}"):
         settings.parse("store", text)
+
+
+def test_the_settings_of_a_large_cohort_fit_a_command(study):
+    """Linux takes 128 KiB in one argument; reasons of a thousand kept scans are more."""
+    rows = [ROWS[0] | {"scan": f"s{n}", "keep": "yes", "keep_reason": "x" * 1000} for n in range(1000)]
+    rows[0]["scan"] = "a"
+    assert len(texts(study, rows=rows)["cohort"]) < 10_000
+
+
+@pytest.mark.parametrize("key", ["mask", "ct", "landmarks"])
+def test_a_pipe_among_the_files_of_an_atlas_is_not_waited_for(study, key):
+    os.mkfifo(study / "pipe")
+    atlas = {"source": "file", "mask": str(study / "m.nii")} | {key: str(study / "pipe")}
+    if key == "landmarks":
+        atlas |= {"landmark_points": "centres", "min_lung_fraction": None}
+    with pytest.raises(ConfigError, match=rf"atlas\.{key} is .*pipe, which is no file"):
+        texts(study, {"atlas": atlas})

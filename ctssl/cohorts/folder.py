@@ -1,11 +1,15 @@
 """A folder of the user's own scans: a manifest and a config to start from."""
 
 import csv
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
 from ctssl.errors import ManifestError
+from ctssl.log import tell
+from ctssl.table import CONTROL
 
 MASK_NAME = re.compile(r"(?<![a-z])(mask|seg|segmentation|label|labels)(?![a-z])", re.IGNORECASE)
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -35,11 +39,19 @@ evaluation:
 """
 
 
-def write_study(folder: Path, to: Path) -> str:
+_NAMED = "Their ids come from the names of files, and stand in every report; --numbered makes others.\n"
+
+
+def write_study(folder: Path, to: Path, *, numbered: bool = False) -> str:
     """What was written and what to run next; writes `scans.csv` and `config.yaml` into `to`.
 
     Every image file below the folder, and every folder that holds DICOM slices, becomes a scan. Its id
     comes from its path; the subject is the scan until the user says otherwise.
+
+    Args:
+        folder: with the scans.
+        to: where both files go.
+        numbered: ids are scan0001 and so on, and tell nothing of paths, in which names of people may be.
 
     Raises:
         ManifestError: no scans found, or files that would be overwritten.
@@ -50,14 +62,23 @@ def write_study(folder: Path, to: Path) -> str:
         raise ManifestError(
             f"{' and '.join(there)} exist already", "give a new folder: ctssl init FOLDER --to my-study"
         )
-    images = find_images(folder.absolute())
+    skipped: dict[str, list[Path]] = {}
+    images = find_images(folder.absolute(), skipped)
+    for why, paths in skipped.items():
+        tell(f"passed over, {why}: {', '.join(map(repr, map(str, paths[:3])))}" + ", ..." * (len(paths) > 3))
     if not images:
         raise ManifestError(
             f"{folder} holds no scans: no file ending in {', '.join(SUFFIXES)}, no folder of DICOM slices",
             "name the folder that holds them",
         )
+    study = os.path.realpath(table)
+    around = [image for image in images if study.startswith(os.path.realpath(image) + os.sep)]
+    if around:
+        raise ManifestError(
+            f"the study would lie in {around[0]}, which is a scan", "give another folder with --to"
+        )
     to.mkdir(parents=True, exist_ok=True)
-    names = ids(images, folder)
+    names = [f"scan{n:04}" for n in range(1, len(images) + 1)] if numbered else ids(images, folder)
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["scan", "subject", "image", "mask", "exclude", "exclude_reason"])
@@ -67,25 +88,64 @@ def write_study(folder: Path, to: Path) -> str:
     )
     snakefile = Path(__file__).parents[2] / "Snakefile"
     return (
-        f"{len(images)} scans are in {table}\n"
+        f"{len(images)} scans are in {table}\n{'' if numbered else _NAMED}"
         f"Look at it, then run:\n"
         f"  snakemake --snakefile {quote(str(snakefile))} --cores 8 --resources gpu=1"
         f" --configfile {quote(str(config))}"
     )
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Image files and DICOM folders below a folder, sorted; hidden ones and lung masks are passed over."""
+def find_images(folder: Path, skipped: dict[str, list[Path]] | None = None) -> list[Path]:
+    """Image files and DICOM folders below a folder, sorted; hidden ones and lung masks are passed over.
+
+    Args:
+        folder: is looked through at any depth; links to folders are not followed.
+        skipped: gets what else is passed over, below the reason.
+
+    Raises:
+        OSError: a folder or file cannot be read.
+    """
+    skipped = {} if skipped is None else skipped
+    whole = os.path.realpath(folder)
+    slices = [path for path in (folder, *_visible(folder)) if path.is_dir() and _holds_dicom(path)]
+    files = [path for path in _visible(folder) if _is_image(path)]
+    holding = {above for path in slices for above in path.parents}
     found = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts):
-            continue
-        is_mask = MASK_NAME.search(path.name)
-        is_image = path.is_file() and path.name.lower().endswith(SUFFIXES) and not is_mask
-        if is_image or (path.is_dir() and _holds_dicom(path)):
+    for path in sorted(files + slices):
+        inside = os.path.realpath(path).startswith(whole + os.sep)
+        if path.is_symlink() and inside:
+            reason = "as links to what is below the folder, too"
+        elif path in holding and path in slices:
+            reason = "as DICOM folders that hold others"  # reading them would read those
+        elif not _can_be_named(path):
+            reason = "as a table cannot hold the name (line breaks, blanks at its end, not UTF-8)"
+        else:
             found.append(path)
-    return found or ([folder] if _holds_dicom(folder) else [])
+            continue
+        skipped.setdefault(reason, []).append(path)
+    return found
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """Files and folders below a folder, but for hidden ones and what is in them."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for root, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(root, name) for name in (*folders, *files) if not name.startswith("."))
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_file() and path.name.lower().endswith(SUFFIXES) and not MASK_NAME.search(path.name)
+
+
+def _can_be_named(path: Path) -> bool:
+    """Whether the manifest's reader gives this path back."""
+    text = str(path)
+    utf8 = not any("\udc80" <= letter <= "\udcff" for letter in text)  # how Python tells of other bytes
+    return utf8 and text == text.strip() and not CONTROL.search(text)
 
 
 def ids(images: list[Path], folder: Path) -> list[str]:

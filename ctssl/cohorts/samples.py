@@ -19,6 +19,7 @@ from ctssl.log import Progress, tell
 INDEX = "https://pypi.org/simple"
 ARCHIVE = "pyradiomics-3.0.1.tar.gz"
 ARCHIVE_SHA256 = "47c57f441d6cb7973fa3b2ea48d3948df78e3348e1c69e1e2ff19001601fc2f5"
+_MOST_BYTES = 64 << 20  # more than the archive and the index's list have
 IMAGES = {
     "lung1": "379fa48bf34cfa961e6f5ec19c0c38757a30b9aa884212ef28dc29b5061c64ed",
     "lung2": "aa2b94eec79127ed786798ac8dc3c013010e1692d5787bebfae1a1e9685a4651",
@@ -55,14 +56,16 @@ def _address() -> str:
     request = Request(f"{index}/pyradiomics/", headers={"Accept": "application/vnd.pypi.simple.v1+json"})
     try:
         with urlopen(request, timeout=60) as answer:
-            links = {file["filename"]: file["url"] for file in json.load(answer)["files"]}
-    except (URLError, TimeoutError, ConnectionError, ValueError, KeyError, TypeError) as error:
+            links = {file["filename"]: file["url"] for file in json.loads(answer.read(_MOST_BYTES))["files"]}
+        address = urljoin(request.full_url, links.get(ARCHIVE, ""))  # mirrors may give a relative one
+    except (*_NETWORK, LookupError, TypeError, RecursionError) as error:
         raise CohortError(f"the Python package index {index} gave no list: {error}", _OFFLINE) from error
     if ARCHIVE not in links:
         raise CohortError(f"the Python package index {index} does not list {ARCHIVE}", _OFFLINE)
-    return urljoin(request.full_url, links[ARCHIVE])  # mirrors may give a relative one
+    return address
 
 
+_NETWORK = (URLError, TimeoutError, ConnectionError, ValueError)
 _OFFLINE = (
     f"check the network, or put {ARCHIVE} into the folder yourself; on another machine with Python 3.11, "
     "`pip download pyradiomics==3.0.1 --no-deps --no-binary :all:` fetches it"
@@ -73,12 +76,12 @@ def _download(url: str, path: Path) -> None:
     part = path.with_suffix(".part")
     try:
         with urlopen(url, timeout=60) as answer, part.open("wb") as file:
-            total = int(answer.headers.get("Content-Length") or 0) >> 20
-            with Progress("samples", total, "MB") as progress:
-                while block := answer.read(1 << 20):
+            length = answer.headers.get("Content-Length") or ""
+            with Progress("samples", int(length) >> 20 if length.isdecimal() else 0, "MB") as progress:
+                while file.tell() < _MOST_BYTES and (block := answer.read(1 << 20)):
                     file.write(block)
                     progress.advance()
-    except (URLError, TimeoutError, ConnectionError) as error:
+    except _NETWORK as error:
         raise CohortError(f"{ARCHIVE} could not be fetched: {error}", _OFFLINE) from error
     if not _has(part, ARCHIVE_SHA256):
         part.unlink()

@@ -15,9 +15,9 @@ class Atlas(Section):
         description="builtin: the phantom's canonical chest; file: a lung mask; scan: one scan of the "
         "manifest; template: the mean of several"
     )
-    spacing_mm: float = Field(gt=0, le=8, description="spacing of every volume and patch, in mm")
+    spacing_mm: float = Field(ge=0.2, le=8, description="spacing of every volume and patch, in mm")
     patch_voxels: int = Field(ge=16, le=64, multiple_of=2, description="edge of a patch")
-    pitch_mm: float = Field(gt=0, description="distance between neighbouring landmarks, in mm")
+    pitch_mm: float = Field(ge=2, le=1000, description="distance between neighbouring landmarks, in mm")
     min_lung_fraction: float | None = Field(
         ge=0, lt=1, description="keep landmarks whose patch holds more lung; null with a list of landmarks"
     )
@@ -97,13 +97,13 @@ class Mask(Section):
 class Registration(Section):
     """registration: affine and SyN between lung masks, with antspyx."""
 
-    spacing_mm: float = Field(gt=0, description="grid on which masks are registered, in mm")
+    spacing_mm: float = Field(ge=0.5, le=50, description="grid on which masks are registered, in mm")
     syn_iterations: tuple[int, ...] = Field(description="per level, coarse to fine")
     gradient_step: float = Field(gt=0)
     flow_sigma: float = Field(ge=0, description="smoothing of each update, in voxels of the grid")
     total_sigma: float = Field(ge=0, description="smoothing of the whole field, in voxels of the grid")
-    seed: int = Field(ge=1, description="ITK takes 0 as: seed from the clock")
-    threads: int = Field(ge=1, description="changes the last bits of the result, so it is a setting")
+    seed: int = Field(ge=1, lt=2**31, description="ITK takes 0 as: seed from the clock")
+    threads: int = Field(ge=1, le=1024, description="changes the last bits of the result, so it is a setting")
     enough_dice: float = Field(
         ge=0, le=1, description="a lung that overlaps the atlas less makes the scan try other starts"
     )
@@ -168,8 +168,10 @@ class Quality(Section):
 class Limits(Section):
     """limits: when a scan is given up, and when a cohort."""
 
-    time_s: float = Field(gt=0, description="per scan and stage")
-    memory_gb: float = Field(gt=0, description="per scan and stage, data memory of the computing process")
-    max_voxels: int = Field(gt=0, description="refuse images whose header promises more voxels")
-    retries: int = Field(ge=0, description="a crash or timeout that survives these excludes the scan")
+    time_s: float = Field(ge=1, le=1e7, description="per scan and stage")
+    memory_gb: float = Field(
+        ge=0.1, le=1e5, description="per scan and stage, data memory of the computing process"
+    )
+    max_voxels: int = Field(gt=0, le=10**12, description="refuse images whose header promises more voxels")
+    retries: int = Field(ge=0, le=100, description="a crash or timeout that survives these excludes the scan")
     max_excluded_fraction: float = Field(ge=0, le=1, description="more excluded scans than this is a failure")

@@ -2,20 +2,22 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ctssl.config.base import Section
 from ctssl.config.methods import OPTIONS, MethodOptions
 from ctssl.config.prepare import Atlas, Graph, Limits, Mask, Quality, Registration, Store, Volume
 
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+NAME = re.compile(r"(?=.{1,60}$)[a-z0-9]+(-[a-z0-9]+)*")
+_IN_A_FILE_NAME = re.compile(r"[^/\\{}]{1,100}")
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 def _check_name(name: str) -> str:
     if not NAME.fullmatch(name):
-        msg = f"a name has small letters, digits and single hyphens, but this is {name!r}"
+        msg = f"a name has up to 60 small letters, digits and single hyphens, but this is {name[:70]!r}"
         raise ValueError(msg)
     return name
 
@@ -24,7 +26,7 @@ class Pretraining(Section):
     """pretraining: the machine side of every run."""
 
     device: Literal["cuda", "cpu", "auto"] = Field(description="auto: a GPU if there is one (demo only)")
-    threads: int = Field(ge=1, description="CPU threads of one training")
+    threads: int = Field(ge=1, le=1024, description="CPU threads of one training")
     precision: Literal["bf16", "fp32"]
     checkpoint_steps: int = Field(ge=1, description="optimiser steps between checkpoints")
 
@@ -35,25 +37,32 @@ class Run(Section):
     name: str
     label: str = Field(default="", description="row name in the tables; the name when empty")
     method: str = Field(description="a key of ctssl.config.methods.OPTIONS")
-    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     weights: Path | None = Field(default=None, description="use these instead of pretraining")
-    options: MethodOptions
+    options: MethodOptions = Field(default=MethodOptions(), validate_default=True)
 
     @field_validator("name")
     @classmethod
     def _name(cls, name: str) -> str:
         return _check_name(name)
 
-    @model_validator(mode="before")
+    @field_validator("method")
     @classmethod
-    def _options(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or isinstance(data.get("options"), MethodOptions):
-            return data
-        method = data.get("method")
+    def _method(cls, method: str) -> str:
         if method not in OPTIONS:
-            msg = f"method is one of {', '.join(OPTIONS)}, but this is {method!r}"
+            msg = f"method is one of {', '.join(OPTIONS)}"
             raise ValueError(msg)
-        return {**data, "options": OPTIONS[method].model_validate(data.get("options") or {})}
+        return method
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _options(cls, options: Any, info: ValidationInfo) -> Any:
+        """Those of the method: what is missing gets its default."""
+        if "method" not in info.data:  # which is said already
+            return MethodOptions()
+        kind = OPTIONS[info.data["method"]]
+        given = options.model_dump(exclude_unset=True) if isinstance(options, MethodOptions) else options
+        return options if isinstance(options, kind) else kind.model_validate(given or {})
 
     @property
     def title(self) -> str:
@@ -86,9 +95,23 @@ class Evaluation(Section):
     """evaluation: cross-validated probes on frozen features."""
 
     folds: int = Field(ge=2)
-    split_seed: int = Field(ge=0)
+    split_seed: Seed
     stratify: str | None = Field(description="label column that folds are balanced on; null: none")
     targets: tuple[Target, ...]
+
+    @field_validator("stratify")
+    @classmethod
+    def _names_a_file(cls, column: str | None) -> str | None:
+        if column is not None and not _IN_A_FILE_NAME.fullmatch(column):
+            msg = "the file of the folds has this name: up to 100 characters, no slashes, no braces"
+            raise ValueError(msg)
+        return column
+
+
+class Reports(Section):
+    """reports: what tables and pages that others may see tell of the files."""
+
+    file_names: bool = Field(description="false: scans go by their id; true: images by their path, too")
 
 
 class Config(Section):
@@ -109,6 +132,15 @@ class Config(Section):
     runs: tuple[Run, ...]
     baselines: tuple[Literal["laa-950"], ...]
     evaluation: Evaluation
+    reports: Reports
+
+    @field_validator("results", "prepared")
+    @classmethod
+    def _no_wildcards(cls, folder: Path | None) -> Path | None:
+        if folder is not None and set("{}") & set(str(folder)):
+            msg = "the name of this folder may not hold { or }, which Snakemake takes for wildcards"
+            raise ValueError(msg)
+        return folder
 
     @model_validator(mode="after")
     def _ct_of_the_atlas_is_there(self) -> "Config":

@@ -25,7 +25,9 @@ def write_laa950(stores: Sequence[Store], subjects: Sequence[str], out: Path) ->
     rows = [(s.scan, subject, _measure(s)) for s, subject in zip(stores, subjects, strict=True)]
     out.parent.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(rows, columns=["scan", "subject", "f000"])
-    table.astype({"scan": str, "subject": str, "f000": float}).to_parquet(out, index=False)
+    table.astype({"scan": str, "subject": str, "f000": float}).to_parquet(
+        out, index=False, write_page_checksum=True
+    )
 
 
 def _measure(store: Store) -> float:
@@ -33,6 +35,7 @@ def _measure(store: Store) -> float:
     if value is None:
         raise StoreError(
             f"the card of store {store.path} should have the measure {MEASURE}, but has none",
-            "delete this directory and run the workflow again: it makes the store anew",
+            "delete this directory and run the workflow again: it makes the store anew; of stores that were "
+            "made elsewhere without the measure, take laa-950 out of `baselines` in the config",
         )
     return float(value)

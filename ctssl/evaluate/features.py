@@ -1,18 +1,20 @@
 """Features: one row per scan from frozen weights, with a cache so that a new scan costs one scan."""
 
+import io
 import json
-import os
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 import torch
 
 from ctssl.errors import CohortError
-from ctssl.log import Progress
+from ctssl.files import write_whole
+from ctssl.log import Progress, say
 from ctssl.methods import Embedder
 from ctssl.prepare.atlas import Atlas
 from ctssl.recipes import RECIPES
@@ -68,9 +70,11 @@ def extract(
         embedder = model.embedder.to(where)
         for store, subject in zip(stores, subjects, strict=True):
             kept = cache / f"{store.card['digest']}-{how}.npy"
-            if not kept.exists():
-                _keep(kept, embed_scan(embedder, store, where))
-            rows.append((store.scan, subject, np.load(kept)))
+            features = _kept(kept)
+            if features is None:
+                features = embed_scan(embedder, store, where)
+                _keep(kept, features)
+            rows.append((store.scan, subject, features))
             progress.advance()
     write_table(out, rows)
 
@@ -89,7 +93,7 @@ def write_table(out: Path, rows: Sequence[tuple[str, str, np.ndarray]]) -> None:
     table.insert(0, "scan", [row[0] for row in rows])
     table.insert(1, "subject", [row[1] for row in rows])
     out.parent.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(out, index=False)
+    table.to_parquet(out, index=False, write_page_checksum=True)
 
 
 def _how(card: dict[str, Any]) -> str:
@@ -98,7 +102,23 @@ def _how(card: dict[str, Any]) -> str:
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def _kept(path: Path) -> np.ndarray | None:
+    """(D,) float32 features in the cache; None when there are none, or none that can be used."""
+    if not path.is_file():
+        return None
+    try:
+        # Mapped, a header that promises terabytes is an error and takes no memory.
+        features = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, EOFError, BadZipFile) as error:
+        say(f"{path} is damaged and made again: {error}")
+        return None
+    if features.dtype != np.float32 or features.ndim != 1 or not np.isfinite(features).all():
+        say(f"{path} holds no features and is made again")
+        return None
+    return features
+
+
 def _keep(path: Path, features: np.ndarray) -> None:
-    part = path.with_name(f"{path.stem}-{os.getpid()}.part.npy")
-    np.save(part, features)
-    part.replace(path)
+    data = io.BytesIO()
+    np.save(data, features)  # into a file, numpy would hide the system's word on a full disk
+    write_whole(path, data.getbuffer())

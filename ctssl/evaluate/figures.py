@@ -46,6 +46,13 @@ def feature_maps(
 
 def draw(panels: Sequence[tuple[str, pd.DataFrame]], labels: pd.Series | None, label_name: str) -> Any:
     """The matplotlib Figure that `feature_maps` writes; pyplot's global state is not touched."""
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False}):  # a $ in a label is a $, and no formula
+        return _drawn(panels, labels, label_name)
+
+
+def _drawn(panels: Sequence[tuple[str, pd.DataFrame]], labels: pd.Series | None, label_name: str) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

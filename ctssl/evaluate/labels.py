@@ -111,7 +111,8 @@ def _fault(text: str, target: Target) -> str:
     if target.task == "classify":
         return ""
     if not math.isfinite(number):
-        return f"{text!r} is not a finite number"
+        comma = "; write it with a point" if re.fullmatch(r"[+-]?\d+,\d+", text) else ""
+        return f"{text[:40]!r} is not a finite number{comma}"
     return f"{text!r} is not above 0, so it has no logarithm" if target.log and number <= 0 else ""
 
 

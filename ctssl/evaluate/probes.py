@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from ctssl.cards import read_card
 from ctssl.config.study import Target
 from ctssl.errors import CohortError
+from ctssl.escaping import in_csv
 from ctssl.evaluate.labels import feature_matrix, integer_classes, join_labels, sort_classes
 from ctssl.evaluate.splits import inner_folds
 
@@ -155,7 +157,7 @@ def fit_probe(train: pd.DataFrame, task: str) -> tuple[Any, dict[str, float], li
 def write_probe(path: Path, result: ProbeResult) -> None:
     """Nothing; writes the predictions as csv beside `path` (same stem), then all the rest as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    result.predictions.to_csv(path.with_suffix(".csv"), index=False)
+    result.predictions.map(in_csv).to_csv(path.with_suffix(".csv"), index=False)
     values = {k: v for k, v in vars(result).items() if k != "predictions"}
     path.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
 
@@ -167,8 +169,8 @@ def read_probe(path: Path) -> dict[str, Any]:
         CohortError: the file cannot be read.
     """
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
+        return read_card(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise CohortError(f"{path} holds no probe: {error}", "delete it and run the workflow") from error
 
 

@@ -3,12 +3,12 @@
 import csv
 import hashlib
 import io
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ctssl.errors import CohortError
+from ctssl.files import write_whole
 from ctssl.log import say
 
 COLUMNS = ("subject", "fold")
@@ -94,10 +94,7 @@ def write_splits(
     if result != kept or not path.exists():
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([COLUMNS, *result.items()])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(text.getvalue())
-        draft.replace(path)
+        write_whole(path, text.getvalue().encode())
     return result
 
 

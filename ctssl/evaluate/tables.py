@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ctssl.config.study import Target
+from ctssl.escaping import in_csv, in_markdown
 
 Probes = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
 """Row label -> seed (and part) -> target name -> what `read_probe` gives."""
@@ -37,7 +38,7 @@ def write_tables(results: Probes, targets: Sequence[Target], csv: Path, markdown
     """
     for path in (csv, markdown):
         path.parent.mkdir(parents=True, exist_ok=True)
-    long_table(results, targets).to_csv(csv, index=False)
+    long_table(results, targets).map(in_csv).to_csv(csv, index=False)
     markdown.write_text(page(results, targets))
 
 
@@ -55,7 +56,7 @@ def long_table(results: Probes, targets: Sequence[Target]) -> pd.DataFrame:
 def page(results: Probes, targets: Sequence[Target]) -> str:
     """The Markdown page."""
     body = [
-        [_safe(row), *(_cell(_probes(seeds, target), target) for target in targets)]
+        [in_markdown(row), *(_cell(_probes(seeds, target), target) for target in targets)]
         for row, seeds in results.items()
     ]
     heads = ["method", *(_head(results, target) for target in targets)]
@@ -147,7 +148,7 @@ def _explain(results: Probes, targets: Sequence[Target]) -> list[str]:
             notes.setdefault(result["note"], []).append(f"{row}, {name}, {seed}")
     if notes:
         lines += ["", "Notes:", ""]
-        lines += [f"- {_safe('; '.join(where))}: {_safe(note)}." for note, where in notes.items()]
+        lines += [f"- {in_markdown('; '.join(where))}: {in_markdown(note)}." for note, where in notes.items()]
     return lines
 
 
@@ -155,7 +156,3 @@ def _range(values: Sequence[float], form: str) -> str:
     """One number when all are equal, else lowest to highest; a dash for none."""
     ends = [form.format(end) for end in (min(values), max(values))] if values else ["–"]
     return ends[0] if ends[0] == ends[-1] else " to ".join(ends)
-
-
-def _safe(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -1,11 +1,11 @@
 """The job that makes the atlas."""
 
-import shutil
 from pathlib import Path
 
 from ctssl import settings as stage_settings
 from ctssl.errors import CtsslError
-from ctssl.jobs import supervise
+from ctssl.files import writing_to
+from ctssl.jobs import outputs, supervise
 from ctssl.log import tell
 from ctssl.prepare.machine import Machine
 
@@ -22,13 +22,14 @@ def make(text: str, out: Path, machine: Machine, limits: supervise.Limits) -> No
         limits: of the computing process.
     """
     settings = stage_settings.parse("atlas", text)
-    shutil.rmtree(out, ignore_errors=True)
+    outputs.remove(out)
 
     def work() -> None:
         from ctssl.prepare.atlas_sources import build_atlas
 
         try:
-            atlas = build_atlas(out, settings, machine)
+            with writing_to(out):
+                atlas = build_atlas(out, settings, machine)
         except CtsslError as error:
             tell(f"atlas: {error}")  # the log alone is too quiet for what stops everything
             raise

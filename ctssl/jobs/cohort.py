@@ -9,8 +9,8 @@ from ctssl.config.prepare import Quality
 from ctssl.errors import CohortError
 from ctssl.jobs import prepared
 from ctssl.jobs.rows import check_unchanged, read_rows, write_rows
-from ctssl.jobs.status import Status
-from ctssl.jobs.summary import BY_QUALITY, STAGES
+from ctssl.jobs.status import STAGES, Status
+from ctssl.jobs.summary import BY_QUALITY
 from ctssl.log import Progress, say
 from ctssl.manifest import Row, read_manifest
 
@@ -47,6 +47,7 @@ def cohort(text: str, out: CohortTables) -> None:
     limits = Quality(**settings["quality"])
     manifest = read_manifest(Path(settings["manifest"]), images=False)
     check_unchanged(settings["scans"], stage_settings.digest(stage_settings.members(manifest)), manifest)
+    check_unchanged(settings["kept"], stage_settings.digest(stage_settings.kept(manifest)), manifest)
     if settings.get("prepared"):
         stores = prepared.stores_from(Path(settings["prepared"]), out.scans.parent)
         outcomes = prepared.outcomes(Path(settings["prepared"]), manifest.rows)
@@ -54,17 +55,22 @@ def cohort(text: str, out: CohortTables) -> None:
         stores = Path("stores")
         outcomes = _outcomes(out.scans.parent, manifest.scans)
     table = [
-        _judge(row, status, limits, settings["kept"].get(row.scan), _picture(out.sheet, row.scan))
+        _judge(row, status, limits, row.keep_reason if row.keep else None, _picture(out.sheet, row.scan))
         for row, status in zip(manifest.rows, outcomes, strict=True)
     ]
+    files: tuple[str, ...] = ()
+    if settings.get("file_names"):
+        files = ("image",)
+        for one, row in zip(table, manifest.rows, strict=True):
+            one["image"] = _as_written(row.image, manifest.path.parent)
     lost = [row | {"stage": row["excluded_at"]} for row in table if row["excluded_at"]]
     used = [
         row | {"store": row["digest"], "path": stores / row["scan"]}
         for row in table
         if not row["excluded_at"]
     ]
-    write_rows(out.failures, FAILURES, lost)
-    write_rows(out.quality, QUALITY, [{key: _as_text(row[key]) for key in row} for row in table])
+    write_rows(out.failures, FAILURES + files, lost)
+    write_rows(out.quality, QUALITY + files, [{key: _as_text(row[key]) for key in row} for row in table])
     write_rows(out.scans, SCANS, used)
     write_sheet(out.sheet, table, settings["quality"])
     for one in lost:
@@ -102,7 +108,7 @@ def _judge(
     from ctssl.prepare.quality import derived, verdict
 
     numbers = status.numbers | derived(status.numbers)
-    found = {"scan": row.scan, "subject": row.subject, "picture": picture} | numbers
+    found = numbers | {"scan": row.scan, "subject": row.subject, "picture": picture}
     if not status.ok:
         lost = {"excluded_at": status.stage, "reason": status.reason, "advice": status.advice}
         return found | {"verdict": "exclude", "reasons": [status.reason]} | lost
@@ -126,6 +132,13 @@ def _picture(sheet: Path, scan: str) -> str | None:
     return name if (sheet.parent / name).exists() else None
 
 
+def _as_written(image: Path | None, folder: Path) -> str:
+    """A path as the manifest in this folder has it, or nothing."""
+    if image is None:
+        return ""
+    return str(image.relative_to(folder) if image.is_relative_to(folder) else image)
+
+
 def _as_text(value: Any) -> Any:
     """A value for a csv file: lists joined, four decimals."""
     if isinstance(value, list | tuple):
@@ -138,8 +151,9 @@ def _outcomes(results: Path, scans: list[str]) -> list[Status]:
     found = []
     with Progress("cohort", len(scans), "scans") as progress:
         for scan in scans:
-            each = [Status.read(results / stage / scan) for stage in STAGES]
+            each = [Status.outcome(results / folder / scan, scan, stage) for folder, stage in STAGES.items()]
             numbers = {key: value for status in each for key, value in status.numbers.items()}
-            found.append(replace(each[-1], numbers=numbers))
+            lost = [status for status in each if not status.ok]
+            found.append(replace((lost or each)[-1], numbers=numbers))
             progress.advance()
     return found

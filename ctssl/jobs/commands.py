@@ -2,20 +2,25 @@
 
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ctssl.errors import CtsslError, MachineFault, machine_fault
+from ctssl.files import writing_to
 from ctssl.jobs import atlas as atlas_job
 from ctssl.jobs import cohort as cohort_jobs
 from ctssl.jobs import scan as scan_jobs
 from ctssl.jobs import study, supervise
-from ctssl.log import redirect, say
+from ctssl.log import keep, redirect, say
 from ctssl.prepare.machine import Machine
 
 PATH = click.Path(path_type=Path)
+_WRITTEN = ("out", "failures", "weights", "csv")  # where a job writes, by the first of these that it has
 
 
 @click.group(help="One job of the workflow; the rules call these.")
@@ -29,9 +34,24 @@ def _job(*paths: str) -> Callable[[Callable[..., None]], click.Command]:
     def decorate(function: Callable[..., None]) -> click.Command:
         def body(log: Path | None, **values: Any) -> None:
             supervise.die_with_snakemake()
-            redirect(log)
-            say(shlex.join(["ctssl", *sys.argv[1:]]))
-            function(**values)
+            attempt = values.get("attempt", 1)
+            try:
+                redirect(log, attempt)
+                say(shlex.join(["ctssl", *sys.argv[1:]]))
+                with ExitStack() as failed, writing_to(next(values[n] for n in _WRITTEN if n in values)):
+                    if attempt < values.get("tries", 1):
+                        failed.callback(keep)
+                    function(**values)
+                    failed.pop_all()
+            except CtsslError:  # some are OSErrors too
+                raise
+            except OSError as error:
+                if error.errno is None:  # a library's word on what it read, not the system's
+                    raise
+                say(traceback.format_exc())
+                fault = machine_fault(error)
+                what = f"{function.__name__} could not run: {fault.message}"
+                raise MachineFault(what, fault.advice) from error
 
         body.__doc__ = function.__doc__
         command = stage.command(function.__name__)(body)

@@ -144,7 +144,10 @@ def _read(path: Path, max_voxels: int) -> tuple[Any, dict[int, int]]:
     """A SimpleITK label image, and label -> RIGHT or LEFT."""
     from ctssl.prepare.reading import read_labels
 
-    image = read_labels(path, max_voxels)
+    try:
+        image = read_labels(path, max_voxels)
+    except ScanError as error:
+        raise type(error)(f"the mask {path.name} cannot be used: {error.message}", error.advice) from error
     return image, _sides(image, path.name)
 
 

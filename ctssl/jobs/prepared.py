@@ -7,15 +7,18 @@ read-only; it is no rule's input, so that a copy with other times reruns nothing
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ctssl.config import Config
 from ctssl.errors import ConfigError, ScanError, StoreError
-from ctssl.jobs.status import FILE, Status
-from ctssl.jobs.summary import STAGES
+from ctssl.jobs.status import FILE, STAGES, Status
 from ctssl.log import Progress, tell
 from ctssl.manifest import Row
 from ctssl.settings import prepared_atlas
+
+if TYPE_CHECKING:
+    from ctssl.prepare.atlas import Atlas
+    from ctssl.store.reader import Store
 
 STAGE = "store"
 """Where a scan is lost whose store is not there."""
@@ -63,14 +66,10 @@ def outcomes(folder: Path, rows: Sequence[Row]) -> list[Status]:
     with Progress("prepared stores", len(rows), "scans") as progress:
         for row in rows:
             try:
-                status = _inspect(folder, row)
+                status = _inspect(folder, row, chest)
                 if status.ok and status.numbers["atlas"] != atlas:
                     others.add(status.numbers["atlas"])
                     raise ScanError(f"its store is of atlas {status.numbers['atlas']}, not {atlas}", _DELIVER)
-                if status.ok and status.numbers["landmarks"] != len(chest.landmarks_mm):
-                    raise ScanError(
-                        f"its store has {status.numbers['landmarks']} landmarks, not {size}", _DELIVER
-                    )
             except ScanError as error:
                 status = Status.excluded(row.scan, STAGE, error)
             found.append(status)
@@ -83,28 +82,37 @@ def outcomes(folder: Path, rows: Sequence[Row]) -> list[Status]:
     return found
 
 
-def _inspect(folder: Path, row: Row) -> Status:
-    """The outcome of one scan, with the id of its store's atlas among the numbers."""
+def _inspect(folder: Path, row: Row, chest: "Atlas") -> Status:
+    """The outcome of one scan, with the id of its store's atlas among the numbers.
+
+    Every value of the store is read: here nobody else knows what was written.
+    """
     from ctssl.store.reader import open_store
 
     if row.exclude:
         raise ScanError(f"the manifest excludes it: {row.exclude_reason or 'no reason given'}")
-    path = folder / "stores" / row.scan
+    path, name = folder / "stores" / row.scan, f"stores/{row.scan}"
     if not path.is_dir():
-        raise ScanError(f"{path} does not exist", _DELIVER)
+        raise ScanError(f"{name} {'is no folder' if path.exists() else 'does not exist'}", _DELIVER)
     numbers: dict[str, Any] = {}
     for stage in STAGES:  # a site may share what it measured, too
         if (folder / stage / row.scan / FILE).exists():
             status = _status(folder / stage / row.scan)
+            if status.scan != row.scan:
+                raise ScanError(f"{stage}/{row.scan} holds the store of scan {status.scan}", _DELIVER)
             if not status.ok:
                 return status
             numbers |= status.numbers
     try:
         store = open_store(path.resolve())
+        if store.card["atlas"] == chest.id:
+            _check_size(store, chest)
+            store.verify()
     except StoreError as error:
-        raise ScanError(error.message, _DELIVER) from error
+        reason = error.message.replace(str(path.resolve()), name)  # reports name no folders of the machine
+        raise ScanError(reason.split(": ")[0], _DELIVER) from error
     if store.scan != row.scan:
-        raise ScanError(f"{path} holds the store of scan {store.scan}", _DELIVER)
+        raise ScanError(f"{name} holds the store of scan {store.scan}", _DELIVER)
     numbers |= {"landmarks": len(store.valid), "valid": int(store.valid.sum()), "edges": len(store.edges)}
     numbers |= {
         **store.card.get("measures", {}),
@@ -114,8 +122,17 @@ def _inspect(folder: Path, row: Row) -> Status:
     return Status(row.scan, True, STAGE, numbers=numbers)
 
 
+def _check_size(store: "Store", chest: "Atlas") -> None:
+    for what, found, wanted in (
+        ("landmarks", len(store.valid), len(chest.landmarks_mm)),
+        ("voxels along a patch", store.patch_voxels, chest.patch_voxels),
+    ):
+        if found != wanted:
+            raise ScanError(f"its store has {found} {what}, not {wanted} as the atlas", _DELIVER)
+
+
 def _status(folder: Path) -> Status:
     try:
         return Status.read(folder)
-    except (OSError, ValueError, TypeError) as error:
-        raise ScanError(f"{folder / FILE} cannot be read: {error}", _DELIVER) from error
+    except ScanError as error:
+        raise ScanError(error.message, _DELIVER) from error

@@ -6,21 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from ctssl.errors import ManifestError
+from ctssl.escaping import in_csv
 from ctssl.manifest import Manifest
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a table, column -> text."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Write these columns of the rows; what a row lacks, and None, stays empty."""
-    with path.open("w", newline="") as file:
+    """Write these columns of the rows; what a row lacks, and None, stays empty.
+
+    Names of files that are not UTF-8 have their strange bytes written as escapes.
+    """
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", restval="")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: in_csv(value) for key, value in row.items()} for row in rows)
 
 
 def check_unchanged(then: str, now: str, manifest: Manifest) -> None:

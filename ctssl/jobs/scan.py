@@ -13,7 +13,8 @@ from ctssl import settings as stage_settings
 from ctssl.config.prepare import Registration
 from ctssl.config.prepare import Store as StoreSettings
 from ctssl.errors import ScanError
-from ctssl.jobs import supervise
+from ctssl.files import writing_to
+from ctssl.jobs import outputs, supervise
 from ctssl.jobs.status import Status
 from ctssl.log import say, tell
 from ctssl.prepare.machine import Machine
@@ -61,20 +62,17 @@ class ScanJob:
             before: folder of the stage before.
         """
         settings = stage_settings.parse(self.stage, self.settings)
-        shutil.rmtree(self.out, ignore_errors=True)
+        outputs.remove(self.out)
         self.out.mkdir(parents=True)
         if before is not None:
-            earlier = Status.read(before)
+            earlier = Status.outcome(before, self.scan, self.stage)
             if not earlier.ok:
                 earlier.write(self.out)
                 return earlier
 
         def work() -> None:
-            try:
-                status = Status(self.scan, True, self.stage, numbers=compute(settings))
-            except ScanError as error:
-                status = Status.excluded(self.scan, self.stage, error)
-            status.write(self.out)
+            with writing_to(self.out):
+                self._outcome(compute, settings).write(self.out)
 
         try:
             supervise.run(f"{self.stage} {self.scan}", work, self.limits)
@@ -87,6 +85,14 @@ class ScanJob:
             _clear(self.out, keep=status)
             tell(f"{self.scan} is excluded at {status.stage}: {status.reason}")
         return status
+
+    def _outcome(
+        self, compute: Callable[[dict[str, Any]], dict[str, Any]], settings: dict[str, Any]
+    ) -> Status:
+        try:
+            return Status(self.scan, True, self.stage, numbers=compute(settings))
+        except ScanError as error:
+            return Status.excluded(self.scan, self.stage, error)
 
 
 def volume(job: ScanJob, machine: Machine) -> None:

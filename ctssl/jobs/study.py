@@ -1,5 +1,6 @@
 """The jobs that learn from the stores: pretraining, features, folds, probes, result tables."""
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ctssl import settings as stage_settings
+from ctssl.cards import open_file
 from ctssl.config.study import Pretraining, Run, Target
-from ctssl.errors import CohortError
+from ctssl.errors import CohortError, StoreError
 from ctssl.jobs.rows import check_unchanged, read_rows
 from ctssl.log import Progress, tell
 from ctssl.manifest import read_manifest
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ctssl.store.reader import Store
 
 
@@ -30,7 +34,6 @@ def pretrain(
 ) -> None:
     """Pretrain one run on its frozen scans; the first job freezes those that have a store."""
     from ctssl.prepare.atlas import read_atlas
-    from ctssl.store.reader import open_store
     from ctssl.train.loop import PretrainJob
     from ctssl.train.loop import pretrain as train
 
@@ -47,7 +50,7 @@ def pretrain(
             checkpoint_steps=checkpoint_steps,
         ),
         atlas=chest,
-        stores=[open_store(_path(scans, row), atlas=chest.id) for row in chosen],
+        stores=[_open(scans, row, chest.id) for row in chosen],
         subjects=[row["subject"] for row in chosen],
         seed=seed,
         out=weights.parent,
@@ -99,8 +102,6 @@ def splits(text: str, scans: Path, out: Path) -> None:
 
 def probe(text: str, features: Path, splits: Path, out: Path) -> None:
     """Write the cross-validated prediction of one target from one table of features."""
-    import pandas as pd
-
     from ctssl.evaluate.labels import read_labels
     from ctssl.evaluate.probes import probe as cross_validate
     from ctssl.evaluate.probes import write_probe
@@ -111,7 +112,7 @@ def probe(text: str, features: Path, splits: Path, out: Path) -> None:
     column = manifest.column(target.column)
     check_unchanged(settings["labels"], stage_settings.label_digest(column), manifest)
     folds = read_splits(splits)
-    result = cross_validate(pd.read_parquet(features), read_labels(column, target), folds, target)
+    result = cross_validate(_table(features), read_labels(column, target), folds, target)
     write_probe(out, result)
 
 
@@ -134,8 +135,6 @@ def tables(text: str, probes: Sequence[Path], csv_path: Path, markdown: Path) ->
 
 def figures(text: str, features: Sequence[Path], out: Path) -> None:
     """Write the map of the features of every run, coloured by the first target."""
-    import pandas as pd
-
     from ctssl.evaluate.figures import feature_maps
     from ctssl.evaluate.labels import read_labels
 
@@ -143,7 +142,7 @@ def figures(text: str, features: Sequence[Path], out: Path) -> None:
     target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]), images=False)
     labels = read_labels(manifest.column(target.column), target.model_copy(update={"log": False}))
     tables = {path.stem: path for path in features}
-    panels = [(title, pd.read_parquet(tables[row])) for title, row in settings["panels"]]
+    panels = [(title, _table(tables[row])) for title, row in settings["panels"]]
     feature_maps(panels, labels, target.name, out)
 
 
@@ -151,32 +150,67 @@ def _freeze(path: Path, scans: Sequence[str]) -> list[str]:
     """The frozen scans; `scans` when nobody froze any yet. Safe when several jobs come at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     ours = path.with_name(f".{path.name}.{os.getpid()}")
-    ours.write_text("".join(f"{scan}\n" for scan in scans))
     try:
+        ours.write_text("".join(f"{scan}\n" for scan in scans))
         os.link(ours, path)  # fails when another job was first
     except FileExistsError:
         tell(f"pretraining uses the scans of {path.name}, frozen before")
     finally:
-        ours.unlink()
-    return path.read_text().split()
+        ours.unlink(missing_ok=True)
+    try:
+        with open_file(path) as file:
+            return file.read().decode().split()
+    except ValueError as error:
+        raise CohortError(
+            f"{path} cannot be read: {error}", "`ctssl refresh RUN` begins the run anew"
+        ) from error
 
 
 def _stores(scans: Path, atlas: str | None = None) -> tuple[list["Store"], list[str]]:
     """The stores of the cohort and the subject of each."""
-    from ctssl.store.reader import open_store
-
     rows = _some_rows(scans)
     stores = []
     with Progress("opening stores", len(rows), "stores") as progress:
         for row in rows:
-            stores.append(open_store(_path(scans, row), atlas=atlas))
+            stores.append(_open(scans, row, atlas))
             progress.advance()
     return stores, [row["subject"] for row in rows]
 
 
-def _path(scans: Path, row: dict[str, str]) -> Path:
-    """Where the store of a row lies; relative paths start at the table."""
-    return (scans.parent / row["path"]).resolve()
+def _open(scans: Path, row: dict[str, str], atlas: str | None) -> "Store":
+    """The store of a row, where relative paths start at the table; it is the one that the cohort job saw."""
+    from ctssl.store.reader import open_store
+
+    path = (scans.parent / row["path"]).resolve()
+    store = open_store(path, atlas=atlas)
+    if (store.scan, store.card["digest"]) != (row["scan"], row["store"]):
+        raise StoreError(
+            f"{path} is not the store of {row['scan']} that {scans} names",
+            "delete that table and run the same snakemake command: it looks at all stores again",
+        )
+    return store
+
+
+def _table(path: Path) -> "pd.DataFrame":
+    """A table of features."""
+    import pandas as pd
+    from pyarrow import ArrowException
+
+    try:
+        with open_file(path) as file:
+            data = io.BytesIO(file.read())
+    except ValueError as error:
+        raise CohortError(f"{path} holds no features: {error}", _ANEW) from error
+    try:
+        table = pd.read_parquet(data, page_checksum_verification=True)
+        if not {"scan", "subject"} <= set(table.columns):
+            raise ValueError("it has no columns scan and subject")
+    except (ArrowException, OSError, ValueError, TypeError, KeyError) as error:  # arrow's words on damage
+        raise CohortError(f"{path} holds no features: {error}", _ANEW) from error
+    return table
+
+
+_ANEW = "delete it and run the same snakemake command"
 
 
 def _some_rows(scans: Path) -> list[dict[str, str]]:

@@ -1,18 +1,15 @@
 """What a person wants to know after a run: which scans are excluded and why; and trying them again."""
 
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ctssl.config.study import NAME
 from ctssl.errors import CohortError
+from ctssl.jobs import outputs
 from ctssl.jobs.rows import read_rows
-from ctssl.jobs.status import FILE, Status
-
-STAGES = ("volumes", "registration", "stores")
-"""Folders of the per-scan stages under a results directory, in their order."""
+from ctssl.jobs.status import FILE, STAGES, Status
 
 BY_QUALITY = "quality"
 """In place of a stage: the scan has a store, but its numbers pass a limit of the config."""
@@ -35,7 +32,7 @@ def exclusions(results: Path) -> tuple[list[Status], int]:
         folders = [folder for folder in folders if folder.name in members]
     # Only the cohort job knows what quality excludes; of all else the stages know the latest.
     judged = {status.scan: status for status in told if status.stage == BY_QUALITY}
-    statuses = [Status.read(folder) for folder in folders]
+    statuses = [Status.outcome(folder, folder.name, STAGES["stores"]) for folder in folders]
     statuses = [judged.get(status.scan, status) if status.ok else status for status in statuses]
     return [status for status in statuses if not status.ok], len(statuses)
 
@@ -100,7 +97,7 @@ def retry(results: Path, scans: Sequence[str]) -> list[str]:
         )
     for scan in chosen:
         for stage in STAGES:
-            shutil.rmtree(results / stage / scan, ignore_errors=True)
+            outputs.remove(results / stage / scan)
     return chosen
 
 
@@ -113,11 +110,15 @@ def refresh(results: Path, run: str) -> None:
     folder = results / "runs" / run
     if not NAME.fullmatch(run) or not folder.is_dir():
         raise CohortError(f"{folder} does not exist", "name a run of the config, and --results")
-    shutil.rmtree(folder)
+    outputs.remove(folder)
 
 
 def products(results: Path) -> str:
-    """Where table, figure, stores and pictures are, and the table itself."""
+    """Where table, figure, stores and pictures are, and the table itself.
+
+    Raises:
+        CohortError: there is nothing of them.
+    """
     table = results / "tables" / "probes.md"
     places = {
         "table": table,
@@ -128,6 +129,8 @@ def products(results: Path) -> str:
         "excluded": results / "failures.csv",
     }
     lines = [f"{name:9} {path}" for name, path in places.items() if path.exists()]
+    if not lines:
+        raise CohortError(f"{results} holds no results", "run the workflow first, or name --results")
     return "\n".join([*lines, "", table.read_text()] if table.exists() else lines)
 
 

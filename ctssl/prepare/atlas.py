@@ -4,7 +4,7 @@ Runs with numpy and scipy alone; only the writing of images needs more.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ctssl.cards import read_card
 from ctssl.errors import ConfigError, StoreError
 from ctssl.prepare.graph import grid_neighbours
 from ctssl.prepare.grid import Grid
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ctssl.cohorts.phantom.chest import Chest
 
 CARD = "atlas.json"
+_MOST_VOXELS = 256  # along a patch
 MASK, CT, LOBES = "mask.nii.gz", "ct.nii.gz", "lobes.nii.gz"
 
 
@@ -193,8 +195,8 @@ def read_atlas(folder: Path) -> Atlas:
         StoreError: the folder holds no atlas, or one of an older version.
     """
     try:
-        card = json.loads((folder / CARD).read_text())
-        return Atlas(
+        card = read_card(folder / CARD)
+        atlas = Atlas(
             id=card["id"],
             axes=card["axes"],
             spacing_mm=card["spacing_mm"],
@@ -204,5 +206,31 @@ def read_atlas(folder: Path) -> Atlas:
             patch_voxels=card["patch_voxels"],
             lobes=None if card["lobes"] is None else np.array(card["lobes"], np.int64),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{folder} holds no atlas: {error}", "run the workflow, which makes it") from error
+        fault = next(_faults(atlas), None)
+    except (FileNotFoundError, NotADirectoryError, *_DAMAGE) as error:
+        raise StoreError(f"{folder} holds no atlas: {error}", _REMAKE) from error
+    if fault is not None:
+        raise StoreError(f"the atlas in {folder} cannot be used: {fault}", _REMAKE)
+    return atlas
+
+
+_DAMAGE = (ValueError, KeyError, TypeError, OverflowError)
+_REMAKE = "run the workflow, which makes it; or copy it again if it was made elsewhere"
+
+
+def _faults(atlas: Atlas) -> Iterator[str]:
+    """What no atlas says, whoever made it."""
+    count = len(atlas.landmarks_mm)
+    if not (isinstance(atlas.id, str) and isinstance(atlas.axes, str)):
+        yield "id and axes should be texts"
+    if count < 2 or not np.isfinite(atlas.landmarks_mm).all():
+        yield f"its {count} landmarks should be two points or more"
+    if not (type(atlas.patch_voxels) is int and 2 <= atlas.patch_voxels <= _MOST_VOXELS):
+        yield f"patch_voxels is {str(atlas.patch_voxels)[:20]}"
+    for name, size in (("spacing_mm", atlas.spacing_mm), ("pitch_mm", atlas.pitch_mm)):
+        if not (type(size) in (int, float) and 0 < size < np.inf):
+            yield f"{name} is {str(size)[:20]}"
+    if not ((atlas.neighbours >= 0) & (atlas.neighbours < count)).all():
+        yield "neighbours name landmarks that are not there"
+    if atlas.lobes is not None and atlas.lobes.shape != (count,):
+        yield f"lobes are known of {atlas.lobes.shape} landmarks, not of {count}"

@@ -4,13 +4,15 @@ The published COPDGene atlas is one: axes L-A-S, 581 landmarks given as corners 
 """
 
 import csv
+import math
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from scipy.spatial import cKDTree
 
 from ctssl.config.prepare import Atlas as Settings
@@ -22,13 +24,17 @@ from ctssl.prepare.grid import LEFT, RIGHT, Grid, axes_direction
 from ctssl.prepare.landmarks import lung_fraction
 from ctssl.prepare.reading import read_labels, read_scan
 from ctssl.prepare.volume import frame_of, image_on_grid
+from ctssl.table import CONTROL
 
 PUBLISHED_EDGE = 32
 """Edge in voxels of the cubes whose corners the published list gives."""
 
 _APART_MM = 30.0  # of the centres of two lungs, from right to left, at least
+_FAR = 1e6  # neither millimetres nor voxels reach so far
 _AIR_HU = -1024
 _INT16 = (-32768, 32767)
+_HEADERS: dict[Any, Callable[..., Any]] = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
+_MOST_BYTES, _MOST_HEADER = 1 << 26, 1000
 _COLUMNS = (["x", "y", "z"], ["x_mm", "y_mm", "z_mm"])
 
 
@@ -69,15 +75,19 @@ def read_points(path: Path) -> np.ndarray:
         ConfigError: unreadable, or not two or more finite points, or one point twice.
     """
     try:
-        points = _array(path) if path.suffix == ".npy" else _table(path)
-    except (OSError, EOFError, ValueError, TypeError, IndexError, BadZipFile, csv.Error) as error:
-        raise ConfigError(f"atlas.landmarks {path} cannot be read: {error}", _POINTS) from error
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"it has {path.stat().st_size >> 20} MB, which no list of landmarks has")
+        points = _array(path) if path.suffix.lower() == ".npy" else _table(path)
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        raise ConfigError(f"atlas.landmarks {path} cannot be read: {str(error)[:300]}", _POINTS) from error
     if points.ndim != 2 or points.shape[1] != 3:
         raise ConfigError(f"atlas.landmarks {path} holds {points.shape} values, not N points", _POINTS)
     if len(points) < 2:
         raise ConfigError(f"atlas.landmarks {path} holds {len(points)} points, two are needed", _POINTS)
-    if not np.isfinite(points).all():
-        raise ConfigError(f"atlas.landmarks {path} holds values that are not finite", _POINTS)
+    if not (np.abs(points) < _FAR).all():  # written so that it is true of NaN
+        raise ConfigError(f"atlas.landmarks {path} holds values that are not finite, or no points", _POINTS)
     _, first, times = np.unique(np.round(points, 4), axis=0, return_index=True, return_counts=True)
     if len(first) < len(points):
         raise ConfigError(
@@ -89,22 +99,39 @@ def read_points(path: Path) -> np.ndarray:
 
 
 def _array(path: Path) -> np.ndarray:
-    with path.open("rb") as file:  # numpy leaves a damaged one open
-        loaded = np.load(file, allow_pickle=False)
-        if not isinstance(loaded, np.ndarray):
+    """A .npy array of numbers; the header is believed when the file has the bytes that it promises."""
+    with path.open("rb") as file:
+        if file.read(2) == b"PK":
             raise ValueError("it is an archive of arrays (.npz), not one array")
-        return loaded.astype(float)
+        file.seek(0)
+        try:
+            version = read_magic(file)
+            shape, _, dtype = _HEADERS[version](file, max_header_size=_MOST_HEADER)
+        except (ValueError, KeyError, TokenError) as error:  # numpy's words advise to unpickle it
+            raise ValueError("it is no .npy file, or its header is damaged or of an unknown kind") from error
+        if dtype.kind not in "iuf":
+            raise ValueError(f"it holds values of type {dtype}, not numbers")
+        promised, there = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
+        if min(shape, default=0) < 0 or promised > there:
+            raise ValueError(f"its header promises an array {shape}, but {there} bytes follow")
+        file.seek(0)
+        return np.load(file, allow_pickle=False).astype(float)
 
 
 def _table(path: Path) -> np.ndarray:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
+        reader = csv.reader(file, strict=True)
         names = [name.strip().lower() for name in next(reader, [])]
         found = [columns for columns in _COLUMNS if all(names.count(name) == 1 for name in columns)]
         if len(found) != 1:
-            raise ValueError(f"its columns are {', '.join(names) or 'none'}")
+            told = ", ".join(names)[:200] or "none"
+            raise ValueError(f"its columns are {CONTROL.sub('?', told)}")
         places = [names.index(name) for name in found[0]]
-        rows = [[float(row[place]) for place in places] for row in reader if row]
+        rows = []
+        for row in filter(None, reader):
+            if any(CONTROL.search(cell) for cell in row) or any("_" in row[place] for place in places):
+                raise ValueError(f"line {reader.line_num} holds a line break in quotes, or no number")
+            rows.append([float(row[place]) for place in places])
     return np.array(rows).reshape(-1, 3)
 
 

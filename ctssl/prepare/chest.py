@@ -69,6 +69,7 @@ def read_chest(settings: dict[str, Any], frame: Frame, machine: Machine) -> Scan
     reading = read_scan(Path(settings["image"]), machine.max_voxels, settings["series_uid"])
     hu, mask, grid, doubts = _masked(reading, settings, frame, machine)
     litres = masks.check_mask(mask, grid.spacing_mm, settings["mask"]["min_lung_l"])
+    masks.check_tissue(mask, hu)
     low, high = masks.lung_box(mask, margin=frame.margin_voxels)
     part = tuple(slice(lo, hi) for lo, hi in zip(low, high, strict=True))
     grid = grid.crop(low, high)

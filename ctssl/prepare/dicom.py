@@ -1,14 +1,18 @@
 """A DICOM folder as one volume, when its slices say that together they are one."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ctssl.errors import ScanError
+from ctssl.errors import DamagedError, ScanError, is_memory
 from ctssl.prepare.geometry import Place, Stored, check_place
+from ctssl.prepare.headers import facts_of, is_packed
 from ctssl.prepare.hounsfield import PADDING_HU, rescaled
-from ctssl.prepare.series import Slice, is_dicom, kernel_of, numbers_of, scan_series
+from ctssl.prepare.series import Slice, is_dicom, numbers_of, scan_series
 
 __all__ = ["is_dicom", "read_dicom"]
 
@@ -41,7 +45,9 @@ def read_dicom(folder: Path, max_voxels: int, series_uid: str | None) -> Stored:
     header = slices[0].header
     check_place((int(header.Columns), int(header.Rows), len(slices)), place, max_voxels)
     values, padding = _voxels(slices)
-    return Stored(values, place, repairs + unlike + doubled + uneven, padding, _about(header))
+    return Stored(
+        values, place, repairs + unlike + doubled + uneven, padding, {"format": "DICOM", **facts_of(header)}
+    )
 
 
 def _alike(slices: list[Slice]) -> tuple[list[Slice], tuple[str, ...]]:
@@ -204,21 +210,31 @@ def _plane(one: Slice) -> np.ndarray:
     import SimpleITK as sitk
 
     header = one.header
-    packed = bool(
-        header.file_meta.get("TransferSyntaxUID") and header.file_meta.TransferSyntaxUID.is_compressed
-    )
     needed = int(header.Rows) * int(header.Columns) * int(header.get("BitsAllocated", 16)) // 8
-    if not packed and one.path.stat().st_size < needed:
-        raise ScanError(
+    if not is_packed(header) and one.path.stat().st_size < needed:
+        raise DamagedError(
             "a DICOM slice is damaged: it ends before its last voxel", "copy or export the series again"
         )
     try:
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(one.path)))
+        with _library_name(one.path) as name:
+            return sitk.GetArrayFromImage(sitk.ReadImage(name))
     except RuntimeError as error:
-        raise ScanError(
+        if is_memory(error):
+            raise
+        raise DamagedError(
             "a DICOM slice cannot be read: it is damaged, or compressed in a way that is not known here",
             "copy or export the series again, uncompressed; or convert it to NIfTI with dcm2niix",
         ) from error
+
+
+@contextmanager
+def _library_name(path: Path) -> Iterator[str]:
+    """What SimpleITK is to open; a name that is no UTF-8, as Linux allows, would end the process (seen)."""
+    if os.fsencode(path).decode(errors="replace") == str(path):
+        yield str(path)
+        return
+    with path.open("rb") as file:
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def _padding_hu(header: Any) -> float | None:
@@ -231,19 +247,3 @@ def _padding_hu(header: Any) -> float | None:
     slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
     hu = stored * float(1 if slope is None else slope) + float(intercept or 0)
     return None if _REAL_HU[0] <= hu <= _REAL_HU[1] else float(np.float32(hu))
-
-
-def _about(header: Any) -> dict[str, Any]:
-    """What may leave a header."""
-    thickness = header.get("SliceThickness")
-    made = " ".join(
-        str(header[tag].value) for tag in ("Manufacturer", "ManufacturerModelName") if header.get(tag)
-    )
-    about = {
-        "format": "DICOM",
-        "series_uid": str(header.SeriesInstanceUID),
-        "kernel": kernel_of(header),
-        "slice_thickness_mm": float(thickness) if thickness else None,
-        "scanner": made,
-    }
-    return {name: value for name, value in about.items() if value not in ("", None)}

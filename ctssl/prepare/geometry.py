@@ -14,6 +14,7 @@ from ctssl.errors import ScanError
 
 _MIN_VOXELS = 8
 _MAX_EXTENT_MM = 3000.0  # whole-body scans stay below
+_MAX_ORIGIN_MM = 1e5  # scanners' tables are metres long; far from zero, small numbers lose their digits
 _MIN_EXTENT_MM = 50.0  # one lung of a child is larger
 _ROUNDING = 1e-4  # cosines that headers round; not worth a word
 _MAX_MOVE_MM = 1.0  # voxels may move so far for the sake of right angles; more is resampled
@@ -100,6 +101,11 @@ def check_place(size: tuple[int, ...], place: Place, max_voxels: int) -> None:
         raise ScanError(
             f"the image measures only {_lengths(extent_mm)} mm, less than a lung",
             "correct the spacing in its header to mm; is it in metres or centimetres?",
+        )
+    if (far_mm := np.abs(place.origin_mm).max()) > _MAX_ORIGIN_MM:
+        raise ScanError(
+            f"the image lies {far_mm / 1e6:.3g} km away from the scanner's origin",
+            "correct the origin in its header; is it in mm?",
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ctssl.cards import open_file
 from ctssl.errors import ConfigError, WeightsError
 from ctssl.log import Progress
 from ctssl.prepare.grid import LEFT, RIGHT
@@ -82,6 +83,7 @@ def load_network(name: str, weights: Path | None) -> Any:
     faults += [
         f"{key} is {theirs[key]}, not {own[key]}" for key in own if theirs.get(key, own[key]) != own[key]
     ]
+    faults = faults or [f"{key} is not finite" for key in own if not state[key].isfinite().all()]
     if faults:
         more = f" and {len(faults) - 4} more" if len(faults) > 4 else ""
         raise WeightsError(
@@ -131,8 +133,9 @@ def _state(name: str, weights: Path | None, package: ModuleType) -> tuple[dict[s
                 url, map_location="cpu", progress=False, check_hash=True, weights_only=True
             )
         else:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+            with open_file(weights) as file:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, *_DAMAGE, pickle.UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(f"the lungmask weights {name} are not in {where}: {reason}", _WAYS_OUT) from error
     if not isinstance(state, dict):
@@ -140,6 +143,7 @@ def _state(name: str, weights: Path | None, package: ModuleType) -> tuple[dict[s
     return state, where
 
 
+_DAMAGE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError)  # what torch makes of it
 _WAYS_OUT = (
     "either download the .pth file named at https://github.com/JoHof/lungmask/releases and set mask.weights "
     "to its path (for LTRCLobes: to a folder with the released files of LTRCLobes and R231), or set "

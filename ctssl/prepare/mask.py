@@ -20,11 +20,16 @@ def given_labels(path: Path, max_voxels: int) -> Any:
     """
     import SimpleITK as sitk
 
-    image = read_labels(path, max_voxels)
+    try:
+        image = read_labels(path, max_voxels)
+    except ScanError as error:
+        raise type(error)(f"the given mask cannot be used: {error.message}", error.advice) from error
     labels = np.unique(sitk.GetArrayViewFromImage(image))
+    if not labels.any():
+        raise ScanError("the given mask is empty", _recoding(labels))
     if not np.isin(labels, (0, RIGHT, LEFT)).all():
         held = ", ".join(f"{v:g}" for v in labels[:8])
-        raise ScanError(f"the given mask {path.name} holds the values {held}", _recoding(labels))
+        raise ScanError(f"the given mask holds the values {held}", _recoding(labels))
     return image
 
 
@@ -105,6 +110,8 @@ def _recoding(labels: np.ndarray) -> str:
     """How to mend a mask with other labels."""
     rule = "a mask has 0 outside, 1 in the right lung and 2 in the left"
     others = labels[labels != 0]
+    if len(others) == 0:
+        return rule
     if len(others) == 2:
         low, high = others
         return f"{rule}: set {low:g} and {high:g} to 1 and 2, whichever is right and left"
@@ -113,16 +120,38 @@ def _recoding(labels: np.ndarray) -> str:
     return f"{rule}: set the lobes of a lung to its value, and all else to 0"
 
 
+_MOST_LUNG_L = 15.0  # nobody's total capacity comes near
+
+
 def check_mask(mask: np.ndarray, spacing_mm: float, min_lung_l: float) -> dict[str, float]:
     """Litres of each lung, by name.
 
     Raises:
-        ScanError: less lung than `min_lung_l` altogether.
+        ScanError: less lung than `min_lung_l` altogether, or more than anybody has.
     """
     litres = [np.count_nonzero(mask == label) * spacing_mm**3 / 1e6 for label in (RIGHT, LEFT)]
     if sum(litres) < min_lung_l:
         raise ScanError(f"{NO_LUNGS}: {sum(litres):.2f} l where {min_lung_l} l are needed", NO_LUNGS_ADVICE)
+    if sum(litres) > _MOST_LUNG_L:
+        raise ScanError(
+            f"the lungs hold {sum(litres):.1f} l, more than anybody's",
+            "correct the spacing in the image's header; is it in mm?",
+        )
     return {"right_l": round(litres[0], 3), "left_l": round(litres[1], 3)}
+
+
+_GAS_HU = -980.0  # half of a lung is denser, by 30 HU and more even where emphysema is severe
+
+
+def check_tissue(mask: np.ndarray, hu: np.ndarray) -> None:
+    """Nothing, when a mask (z, y, x) can hold lung, by its HU (z, y, x).
+
+    Raises:
+        ScanError: it holds gas, as in a bowel, in a bottle or beside a body.
+    """
+    typical = float(np.median(hu[mask > 0]))
+    if typical < _GAS_HU:
+        raise ScanError(f"{NO_LUNGS}: what looked like lungs is gas ({typical:.0f} HU)", NO_LUNGS_ADVICE)
 
 
 def lung_box(mask: np.ndarray, margin: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,9 @@ Formats differ in what they promise; what a Reading promises is always the same:
 on axes at right angles in the order they are stored, and a sentence for each thing that had to be mended.
 """
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +14,31 @@ from typing import Any
 import numpy as np
 
 from ctssl.errors import ScanError
+from ctssl.log import hushed
 from ctssl.prepare.dicom import is_dicom, read_dicom
-from ctssl.prepare.geometry import Place, Stored, check_place, straighten, to_image
-from ctssl.prepare.hounsfield import PADDING_HU, rescaled, to_hu
+from ctssl.prepare.geometry import Stored, straighten, to_image
+from ctssl.prepare.hounsfield import PADDING_HU, to_hu
+from ctssl.prepare.metaimage import read_metaimage
 from ctssl.prepare.nifti import read_nifti
+from ctssl.prepare.nrrd import read_nrrd
+from ctssl.prepare.source import steadily
 
 _FORMATS = "NIfTI (.nii, .nii.gz), NRRD, MHA/MHD or a folder of DICOM slices"
-_NRRD, _META = (".nrrd", ".nhdr"), (".mha", ".mhd")
-_MAX_HEADER = 1 << 16
-_MAX_DEFLATION = 1040  # zlib never packs tighter
+_OF_THE_SCAN = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO),
+}
+"""What the system says of a path that is wrong; all else it says is the machine's fault."""
+
+_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+_BEGINNINGS: dict[bytes, tuple[str, tuple[str, ...]]] = {
+    b"NRRD": ("NRRD", (".nrrd", ".nhdr")),
+    b"\x1f\x8b": ("a file packed by gzip", (".nii.gz",)),
+    b"PK\x03\x04": ("a ZIP archive", ()),
+}
+"""First bytes -> what they tell, and the endings that go with it."""
+
+_VOXEL_BYTES = 8  # the widest
 
 
 @dataclass(frozen=True)
@@ -32,8 +51,8 @@ class Reading:
         repairs: one sentence for each thing that was mended.
         padding_hu: voxels of `image` at this value were not seen by the scanner; None when all were.
         resampled: whether straightening resampled the image: its voxels are no longer the file's.
-        about: format, size and spacing_mm (along the image's own x, y, z), and for DICOM series_uid, kernel,
-            slice_thickness_mm, scanner where they are known. Nothing else leaves a header.
+        about: format, size and spacing_mm (along the image's own x, y, z), and for DICOM kernel,
+            slice_thickness_mm, scanner (its model) where they are known. Nothing else leaves a header.
     """
 
     image: Any
@@ -74,8 +93,10 @@ def read_labels(path: Path, max_voxels: int) -> Any:
     Raises:
         ScanError: as `read_scan`, or values that are no whole numbers.
     """
-    if path.is_dir():
-        raise ScanError(f"the mask {path.name} is a folder", "give the mask as NIfTI, NRRD or MHA/MHD")
+    with _wrong_paths_excluded(path):
+        folder = path.is_dir()
+    if folder:
+        raise ScanError("the mask is a folder", "give the mask as NIfTI, NRRD or MHA/MHD")
     stored = _stored(path, max_voxels, None)
     values = stored.values
     if values.dtype != np.int16:
@@ -92,171 +113,62 @@ def read_labels(path: Path, max_voxels: int) -> Any:
 
 def _stored(path: Path, max_voxels: int, series_uid: str | None) -> Stored:
     """What a file or folder holds. The machine's faults (disk, network) come through as they are."""
+    with _wrong_paths_excluded(path), hushed():
+        return steadily(path, lambda: _opened(path, max_voxels, series_uid), _VOXEL_BYTES * max_voxels)
+
+
+@contextmanager
+def _wrong_paths_excluded(path: Path) -> Iterator[None]:
     try:
-        return _opened(path, max_voxels, series_uid)
-    except (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_SCAN and not isinstance(error, IsADirectoryError):
+            error.filename = error.filename or str(path)  # the system's word on a read has none
+            raise
         raise ScanError(
-            f"the image {path.name} cannot be opened: {error.strerror or 'no permission, or not there'}",
+            f"the image cannot be opened: {error.strerror or 'it is a folder'}",
             "give the right to read it, or correct the path in scans.csv",
         ) from error
 
 
 def _opened(path: Path, max_voxels: int, series_uid: str | None) -> Stored:
     if not path.exists():
-        raise ScanError(
-            f"the image {path.name} does not exist", "correct the path in scans.csv or restore the file"
-        )
+        raise ScanError("the image does not exist", "correct its path in scans.csv or restore the file")
     if path.is_dir():
         return read_dicom(path, max_voxels, series_uid)
     if series_uid is not None:
         raise ScanError(
-            f"a series_uid is given, but {path.name} is a file",
+            "a series_uid is given, but the image is a file",
             "leave series_uid empty, or give the DICOM folder",
         )
-    with path.open("rb") as file:  # the libraries below hide why they cannot
-        if not file.read(1):
-            raise ScanError(f"the image file is empty: {path.name}", "copy or export it again")
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise ScanError(
+            "the image is no file and no folder but a pipe, a socket or a device",
+            "correct its path in scans.csv",
+        )
     name = path.name.lower()
+    with path.open("rb") as file:
+        _check_beginning(file.read(4), name)
     if name.endswith((".nii", ".nii.gz")):
         return read_nifti(path, max_voxels)
-    if name.endswith(_NRRD + _META):
-        return _read_itk(path, max_voxels)
+    if name.endswith((".nrrd", ".nhdr")):
+        return read_nrrd(path, max_voxels)
+    if name.endswith((".mha", ".mhd")):
+        return read_metaimage(path, max_voxels)
     if is_dicom(path):
         raise ScanError("the image is one DICOM file, a scan is a folder of them", "give the folder")
-    raise ScanError(f"the image cannot be read: {path.name} has no known ending", f"give {_FORMATS}")
+    raise ScanError("the image cannot be read: its name has no known ending", f"give {_FORMATS}")
 
 
-def _read_itk(path: Path, max_voxels: int) -> Stored:
-    """What an NRRD or MHA/MHD file holds."""
-    import SimpleITK as sitk
-
-    nrrd = path.name.lower().endswith(_NRRD)
-    fields, header_bytes = _fields(path, nrrd)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path.absolute()))
-    try:
-        reader.ReadImageInformation()
-        repairs = _checked(fields, nrrd)
-        place, size = _place(reader), reader.GetSize()
-        check_place(size, place, max_voxels)
-        itemsize = sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
-        _check_bytes(path, fields, header_bytes, int(np.prod(size, dtype=np.int64)) * itemsize)
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise _unreadable(error, path) from error
-    # a view: at most this image and one array of its values are there at a time. It dies with the image.
-    values = rescaled(sitk.GetArrayViewFromImage(image), 1, 0)
-    values = np.require(values, requirements=["OWNDATA", "WRITEABLE"])
-    return Stored(values, place, repairs, False, {"format": "NRRD" if nrrd else "MetaImage"})
-
-
-def _place(reader: Any) -> Place:
-    """Where the voxels lie, by a header that SimpleITK read."""
-    size, components = reader.GetSize(), reader.GetNumberOfComponents()
-    if len(size) != 3 or components != 1:
-        raise ScanError(
-            f"the image has {len(size)} dimensions and {components} values a voxel, a scan has 3 and 1",
-            "give one CT volume",
-        )
-    directions = np.array(reader.GetDirection()).reshape(3, 3)
-    return Place(np.array(reader.GetOrigin()), directions * np.array(reader.GetSpacing()))
-
-
-def _fields(path: Path, nrrd: bool) -> tuple[dict[str, str], int]:
-    """The lines of an NRRD or MetaImage header, field -> value, and how many bytes they are.
-
-    NRRD's fields are in small letters; MetaImage knows its fields only as it writes them.
-    """
-    fields: dict[str, str] = {}
-    with path.open("rb") as file:
-        while file.tell() < _MAX_HEADER and (raw := file.readline(_MAX_HEADER)):
-            line = raw.decode("latin-1").strip()
-            if nrrd and not line:
-                break
-            name, found, value = line.partition("=" if ":" not in line.split("=")[0] else ":")
-            if found and not line.startswith("#"):
-                fields[name.strip().lower() if nrrd else name.strip()] = value.removeprefix("=").strip()
-            if "ElementDataFile" in fields:
-                break
-        return fields, file.tell()
-
-
-def _checked(fields: dict[str, str], nrrd: bool) -> tuple[str, ...]:
-    """What is to be said about the orientation in a header.
-
-    Raises:
-        ScanError: an NRRD that does not say which way is left (MetaImage has a default); a MetaImage that
-            does not say how large its voxels are (ITK would take 1 mm).
-    """
-    known = (
-        "left-posterior-superior",
-        "lps",
-        "right-anterior-superior",
-        "ras",
-        "left-anterior-superior",
-        "las",
-    )
-    if nrrd and ("space directions" not in fields or fields.get("space", "").lower() not in known):
-        raise ScanError(
-            "the NRRD header does not say which way is left: it has no space, or no space directions",
-            "export it again with its space and space directions (3D Slicer and ITK write them)",
-        )
-    if not nrrd and not {"ElementSpacing", "ElementSize"} & set(fields):
-        raise ScanError(
-            "the header does not say how large the voxels are: it has no ElementSpacing",
-            "add the line ElementSpacing = X Y Z, in mm, before ElementDataFile; or export the scan again",
-        )
-    if not nrrd and not {"TransformMatrix", "Orientation", "Rotation"} & set(fields):
-        return (
-            "the header has no TransformMatrix: the axes run to the left, to the back and up, its default",
-        )
-    return ()
-
-
-def _check_bytes(path: Path, fields: dict[str, str], header_bytes: int, nbytes: int) -> None:
-    """Nothing, when so many bytes of voxels can be in the file, or in the one beside it that it names.
-
-    A wrong promise takes memory, and ITK's word on a file that ends too early is that there is none.
-
-    Raises:
-        ScanError: it is too short, or not there.
-    """
-    name = fields.get("data file") or fields.get("datafile") or fields.get("ElementDataFile") or "LOCAL"
-    if name.upper() == "LOCAL":
-        here, held = path, path.stat().st_size - header_bytes
-    elif name.startswith("LIST") or "%" in name:
-        return  # many files: ITK counts
-    else:
-        here = path.parent / name
-        if not here.is_file():
+def _check_beginning(head: bytes, name: str) -> None:
+    """Nothing, when a file that begins with `head` may have a name with this ending, in small letters."""
+    if not head:
+        raise ScanError("the image file is empty", "copy or export it again")
+    if not name.endswith(_ENDINGS):
+        return
+    for mark, (what, endings) in _BEGINNINGS.items():
+        if head.startswith(mark) and not name.endswith(endings):
             raise ScanError(
-                f"the image cannot be read: its voxels are in the file {here.name}, which is not there",
-                "copy that file too, into the folder of the header",
+                f"the image's name has the ending of another format: it begins as {what}",
+                f"give it the ending {endings[0]}" if endings else f"unpack it and give {_FORMATS}",
             )
-        with here.open("rb") as file:
-            held = file.seek(0, 2)
-    most = held * (1 if _is_raw(fields) else _MAX_DEFLATION)
-    if most < nbytes:
-        raise ScanError(
-            f"the image file is damaged: {here.name} holds {most} bytes of voxels at most, "
-            f"the header promises {nbytes}",
-            "copy or export it again",
-        )
-
-
-def _is_raw(fields: dict[str, str]) -> bool:
-    """Whether voxels are stored byte by byte: neither packed nor as text."""
-    if "encoding" in fields:
-        return fields["encoding"].lower() == "raw"
-    binary, packed = (fields.get(name, "").lower() for name in ("BinaryData", "CompressedData"))
-    return binary.startswith(("t", "1")) and not packed.startswith(("t", "1"))
-
-
-def _unreadable(error: RuntimeError, path: Path) -> ScanError:
-    """The scan's fault, without the folder that ITK puts into its messages."""
-    reason = str(error).strip().splitlines()[-1]
-    if "No such file" in reason:  # ITK says so of any fault; the file was opened
-        reason = "its header or its voxels are damaged"
-    for known in (path.absolute(), path.resolve()):
-        reason = reason.replace(str(known), path.name).replace(f"{known.parent}/", "")
-    return ScanError(f"the image cannot be read: {reason}", f"copy or export it again; give {_FORMATS}")

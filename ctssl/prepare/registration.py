@@ -19,9 +19,17 @@ from scipy.spatial import cKDTree
 from ctssl.config.prepare import Registration as Settings
 from ctssl.errors import ScanError
 from ctssl.prepare.grid import Grid
+from ctssl.prepare.images import check_disk
 from ctssl.prepare.lungs import SIDES, Lungs, coarse, signed
 from ctssl.prepare.start import Fit, guesses
-from ctssl.prepare.transforms import Affine, inverse_error_mm, map_points, min_jacobian, overlap
+from ctssl.prepare.transforms import (
+    Affine,
+    check_transforms,
+    inverse_error_mm,
+    map_points,
+    min_jacobian,
+    overlap,
+)
 
 _PAD_VOXELS = 6  # fewer leave landmarks at the rim behind
 _MARGIN_MM = 24.0  # of the atlas around its lungs
@@ -132,6 +140,7 @@ class _Try:
         with chdir(folder):  # ants stumbles over brackets in paths; these names have none
             affine.write(Path(_START))
             _run(self.atlas, scan, settings)
+            check_transforms(*(Path(old) for old, _ in _FILES.values()))
         self.files = {key: (folder / old).rename(folder / new) for key, (old, new) in _FILES.items()}
         self.dice = overlap(scan, self.atlas, [self.files["warp"], self.files["affine"]])
 
@@ -165,7 +174,11 @@ def _run(atlas: Lungs, scan: Lungs, settings: Settings) -> None:
     args += ["-t", f"SyN[{settings.gradient_step},{settings.flow_sigma},{settings.total_sigma}]"]
     args += ["-c", f"[{'x'.join(map(str, settings.syn_iterations))},1e-6,10]"]
     args += ["-f", "x".join(str(2**level) for level in levels), "-s", "x".join(map(str, levels))]
-    ants.registration(args, None)
+    try:
+        ants.registration(args, None)
+    except RuntimeError:
+        check_disk(Path())  # a full one is not the scan's fault
+        raise
 
 
 _threads_of_ants: int | None = None

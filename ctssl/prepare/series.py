@@ -1,5 +1,6 @@
 """The DICOM slices in a folder, series by series, and which series is the scan."""
 
+import re
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass
@@ -8,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ctssl.errors import ScanError
+from ctssl.errors import DamagedError, ScanError
+from ctssl.prepare.headers import check_numbers, described
+from ctssl.prepare.source import Bounded, files_below
 
 _TAGS = [
     *("SOPClassUID", "Modality", "SeriesInstanceUID", "ImageType", "SamplesPerPixel", "NumberOfFrames"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"),
     *("BitsAllocated", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "PixelPaddingValue"),
-    *("ConvolutionKernel", "SliceThickness", "Manufacturer", "ManufacturerModelName"),
+    *("ConvolutionKernel", "SliceThickness", "ManufacturerModelName"),
 ]
 _CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # the storage class of single CT slices
 _MULTI_FRAME = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
@@ -22,6 +25,8 @@ _MARK = b"DICM"
 _BARE = (b"\x08\x00", b"\x02\x00")  # the first group of files from before the mark
 _REFORMATS = ("MPR", "MIP", "MINIP", "REFORMATTED", "PROJECTION", "VRT", "3D", "CURVED", "SCREEN", "DOSE")
 _MIN_SLICES = 8
+_UID = re.compile(r"[0-9.]{1,64}")
+CHOOSE = "give one of them as series_uid in the manifest; `ctssl series FOLDER` shows the uid of each"
 _RIGHT_ANGLE = 0.01  # cosines and lengths of the two axes of a slice may be off by so much
 
 
@@ -74,13 +79,12 @@ def scan_series(folder: Path, series_uid: str | None) -> tuple[list[Slice], tupl
         uid, repairs = series_uid, ()
     else:
         raise ScanError(
-            f"the folder {folder.name} holds no series {series_uid}; it holds {_listed(series)}",
-            "give one of these as series_uid",
+            f"the folder holds no series with the given series_uid; it holds {_listed(series)}", CHOOSE
         )
     images, scouts = _images(series[uid])
     if not images:
         raise ScanError(
-            f"the series {uid} holds no CT slices",
+            "the series with the given series_uid holds no CT slices",
             "leave series_uid empty, or give one that is neither a localizer nor of another modality",
         )
     if scouts:
@@ -88,29 +92,52 @@ def scan_series(folder: Path, series_uid: str | None) -> tuple[list[Slice], tupl
     return [_placed(path, header) for path, header in images], repairs
 
 
+def list_series(folder: Path) -> str:
+    """The series below a folder, the largest first, one a line: uid, number of images, thickness, kernel.
+
+    Raises:
+        ScanError: there is none, or a file is damaged.
+    """
+    found = sorted(_series(folder).items(), key=lambda item: len(item[1]), reverse=True)
+    shown = [(uid if _UID.fullmatch(uid) else "no valid uid", files) for uid, files in found]
+    return "\n".join(f"{uid}  {described(files[0][1], len(files))}" for uid, files in shown)
+
+
 def _series(folder: Path) -> dict[str, list[tuple[Path, Any]]]:
     """UID -> files and headers of each series below a folder."""
     import pydicom
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
+    damage = (InvalidDicomError, BytesLengthException, KeyError, NotImplementedError, RecursionError)
     series = defaultdict(list)
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "DICOMDIR"):
+    for path in (p for p in files_below(folder) if p.name != "DICOMDIR"):
         if not is_dicom(path):
             continue
         with warnings.catch_warnings():  # they quote what stands in headers
             warnings.simplefilter("ignore")
             try:
-                header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+                with path.open("rb") as file:
+                    header = pydicom.dcmread(
+                        Bounded(file), stop_before_pixels=True, specific_tags=_TAGS, force=True
+                    )
                 list(header)  # turns every value into its type
-            except (InvalidDicomError, EOFError, ValueError, KeyError, NotImplementedError):
-                raise ScanError(
+            except (*damage, EOFError, OSError, ValueError) as fault:
+                if isinstance(fault, OSError) and fault.errno is not None:
+                    raise  # the machine's; pydicom says OSError of a cut header, too
+                raise DamagedError(
                     "a DICOM file of the folder is damaged", "copy or export the series again"
                 ) from None
+        check_numbers(header)
         if "SOPClassUID" in header and "SeriesInstanceUID" in header:
             series[str(header.SeriesInstanceUID)].append((path, header))
+        elif _CT_IMAGE in (header.get("SOPClassUID"), header.file_meta.get("MediaStorageSOPClassUID")):
+            raise DamagedError(  # left out, a first or last slice would be missed by nobody
+                "a DICOM file of the folder is damaged: its header ends too early, or names no series",
+                "copy or export the series again",
+            )
     if not series:
         raise ScanError(
-            f"the folder {folder.name} holds no DICOM series",
+            "the folder holds no DICOM series",
             "name the folder that holds the slices, or one above it",
         )
     return series
@@ -132,7 +159,7 @@ def _largest(series: dict[str, list[tuple[Path, Any]]]) -> tuple[str, tuple[str,
         raise ScanError(
             f"{len(best)} CT series have {most} slices each, perhaps two reconstructions of one scan: "
             f"{_listed({uid: series[uid] for uid in best})}",
-            "give one of these as series_uid; the same kind of kernel for the whole cohort is best",
+            f"{CHOOSE}; the same kind of kernel for the whole cohort is best",
         )
     repairs: tuple[str, ...] = ()
     if len(series) > 1:
@@ -227,18 +254,6 @@ def numbers_of(numbers: np.ndarray) -> str:
 
 
 def _listed(series: dict[str, list[tuple[Path, Any]]]) -> str:
-    """Series as an error message may name them: nothing that could hold a name."""
-    lines = []
-    for uid, files in sorted(series.items(), key=lambda item: (-len(item[1]), item[0])):
-        header = files[0][1]
-        facts = [f"{len(files)} images", str(header.get("Modality", "no modality"))]
-        facts += [f"{header.SliceThickness} mm"] if header.get("SliceThickness") else []
-        facts += [f"kernel {kernel_of(header)}"] if kernel_of(header) else []
-        lines.append(f"{uid} ({', '.join(facts)})")
-    return "; ".join(lines)
-
-
-def kernel_of(header: Any) -> str:
-    """The convolution kernel's name, or nothing."""
-    kernel = header.get("ConvolutionKernel") or ""
-    return kernel if isinstance(kernel, str) else " ".join(map(str, kernel))
+    """Series as an error message may name them: nothing that could hold a name, and no uid."""
+    found = sorted(series.values(), key=len, reverse=True)
+    return "; ".join(described(files[0][1], len(files)) for files in found)

@@ -33,7 +33,8 @@ def write_sheet(path: Path, rows: Sequence[dict[str, Any]], limits: dict[str, An
     Args:
         path: of the page.
         rows: one a scan, with scan, subject, verdict, reasons (a list), picture (a file name, or None);
-            of an excluded one excluded_at and advice; and the numbers that `quality.verdict` takes.
+            image (a path), only where it may be told; of an excluded one excluded_at and advice; and the
+            numbers that `quality.verdict` takes.
         limits: section quality of the config, shown as it is.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -59,6 +60,7 @@ def _card(number: int, row: dict[str, Any]) -> dict[str, Any]:
         "badness": (VERDICTS.index(row["verdict"]), -len(reasons), min(dice, default=0.0), number),
         "scan": row["scan"],
         "subject": row["subject"],
+        "image": row.get("image"),
         "verdict": row["verdict"],
         "where": row["excluded_at"],
         "reasons": reasons,

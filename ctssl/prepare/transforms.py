@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ctssl.prepare.grid import Grid
-from ctssl.prepare.images import array_image
+from ctssl.prepare.images import array_image, check_disk, check_written, not_written
 from ctssl.prepare.lungs import SIDES, Lungs
 
 _AROUND_MM = 24.0  # of the atlas around its lungs, where the scan's are looked for
@@ -31,13 +31,39 @@ class Affine:
         return points_mm @ self.matrix.T + self.shift
 
     def write(self, path: Path) -> None:
-        """Nothing; writes a file that ITK and antsRegistration read."""
+        """Nothing; writes a file that ITK and antsRegistration read.
+
+        Raises:
+            OSError: the disk did not take it.
+        """
         import SimpleITK as sitk
 
         transform = sitk.AffineTransform(3)
         transform.SetMatrix(self.matrix.ravel().tolist())
         transform.SetTranslation(self.shift.tolist())
         sitk.WriteTransform(transform, str(path))
+        check_transforms(path)
+
+
+def check_transforms(affine: Path, *warps: Path) -> None:
+    """Nothing, when the files that a library should have written lie whole on the disk.
+
+    Raises:
+        OSError: the disk did not take them; ITK and ants say nothing of a full one.
+        RuntimeError: the disk has room, and one is not there.
+    """
+    import SimpleITK as sitk
+
+    for path in (affine, *warps):
+        if not path.exists():
+            check_disk(path.parent)
+            raise RuntimeError(f"{path.name} was not written")
+    try:
+        sitk.ReadTransform(str(affine))
+    except RuntimeError:
+        raise not_written(affine) from None
+    for path in warps:
+        check_written(path)
 
 
 def map_points(points_mm: np.ndarray, to_scan: Sequence[Path | str]) -> np.ndarray:

@@ -11,6 +11,7 @@ STORE/store.zarr/     zarr v3 group
 STORE/store.json      the card, written last: digest of the values and where they come from
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -20,6 +21,15 @@ import numpy as np
 GROUP = "store.zarr"
 CARD = "store.json"
 AIR_HU = -1024
+
+DTYPES = {
+    "patches": np.dtype(np.int16),
+    "valid": np.dtype(bool),
+    "landmarks_mm": np.dtype(np.float64),
+    "lung_fraction": np.dtype(np.float32),
+    "edges": np.dtype(np.int64),
+}
+"""The type of each array, in the order that the digest reads them."""
 
 GROUP_METADATA: dict[str, Any] = {"attributes": {}, "zarr_format": 3, "node_type": "group"}
 """zarr.json of the group."""
@@ -37,13 +47,8 @@ class StoreArrays:
 
     def named(self) -> dict[str, np.ndarray]:
         """The arrays by name, in the order that the digest reads them."""
-        return {
-            "patches": np.ascontiguousarray(self.patches, np.int16),
-            "valid": np.ascontiguousarray(self.valid, bool),
-            "landmarks_mm": np.ascontiguousarray(self.landmarks_mm, np.float64),
-            "lung_fraction": np.ascontiguousarray(self.lung_fraction, np.float32),
-            "edges": np.ascontiguousarray(self.edges, np.int64).reshape(-1, 2),
-        }
+        named = {name: np.ascontiguousarray(getattr(self, name), dtype) for name, dtype in DTYPES.items()}
+        return {**named, "edges": named["edges"].reshape(-1, 2)}
 
     def digest(self) -> str:
         """sha256 over names, shapes and values (little endian), independent of chunks and codecs."""
@@ -54,23 +59,24 @@ class StoreArrays:
         return state.hexdigest()
 
 
-def array_metadata(name: str, values: np.ndarray) -> dict[str, Any]:
-    """The chunks and codecs of one array, as zarr v3 writes them.
+def array_metadata(name: str, shape: Sequence[int]) -> dict[str, Any]:
+    """The type, chunks and codecs of one array, as zarr v3 writes them.
 
     Patches get one inner chunk each, all in one shard; other arrays are one chunk. Every chunk is
     bitshuffle + lz4 + crc32c.
     """
-    whole = [max(1, n) for n in values.shape]
-    codecs = _codecs(values.dtype)
+    dtype = DTYPES[name]
+    whole = [max(1, n) for n in shape]
+    codecs = _codecs(dtype)
     if name == "patches":
         inner = {"chunk_shape": [1, *whole[1:]], "codecs": codecs, "index_codecs": [_BYTES, _CRC]}
         codecs = [{"name": "sharding_indexed", "configuration": {**inner, "index_location": "end"}}]
     return {
-        "shape": list(values.shape),
-        "data_type": values.dtype.name,
+        "shape": list(shape),
+        "data_type": dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": whole}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": values.dtype.type(0).item(),
+        "fill_value": dtype.type(0).item(),
         "codecs": codecs,
         "attributes": {},
     }
@@ -78,6 +84,11 @@ def array_metadata(name: str, values: np.ndarray) -> dict[str, Any]:
 
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 _CRC = {"name": "crc32c"}
+
+
+def data_file(shape: Sequence[int]) -> str:
+    """The file of an array's only chunk or shard, from the array's folder on."""
+    return "/".join(["c", *"0" * len(shape)])
 
 
 def _codecs(dtype: np.dtype) -> list[dict[str, Any]]:

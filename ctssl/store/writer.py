@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ctssl.errors import system_error
 from ctssl.store.layout import CARD, GROUP, GROUP_METADATA, StoreArrays, array_metadata
 
 
@@ -24,7 +25,7 @@ def write_store(path: Path, arrays: StoreArrays, card: dict[str, Any]) -> dict[s
     group.mkdir()
     (group / "zarr.json").write_text(json.dumps(GROUP_METADATA, indent=2))
     for name, values in named.items():
-        _write_array(group / name, array_metadata(name, values), values)
+        _write_array(group / name, array_metadata(name, values.shape), values)
     card = {
         **card,
         "landmarks": len(named["valid"]),
@@ -44,6 +45,9 @@ def _write_array(path: Path, metadata: dict[str, Any], values: np.ndarray) -> No
         "metadata": metadata,
         "store_data_equal_to_fill_value": True,
     }
-    array = tensorstore.open(spec, create=True, delete_existing=False).result()
-    if values.size:
-        array.write(values).result()
+    try:
+        array = tensorstore.open(spec, create=True, delete_existing=False).result()
+        if values.size:
+            array.write(values).result()
+    except ValueError as error:
+        raise system_error(error) or error from None

@@ -1,28 +1,36 @@
 """Checkpoints: one file each, written whole or not at all, the last two kept."""
 
-import os
+import io
 import re
+from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
+from ctssl.cards import open_file
 from ctssl.errors import WeightsError
+from ctssl.files import write_whole
 from ctssl.log import say
 
 KEEP = 2
+KEYS = {"fingerprint", "done", "method", "optimisers", "history_bytes"}
+"""What a state holds."""
+
+_DIGEST = 64  # characters of a sha256
+# What torch raises for what is no checkpoint; all else, such as a disk that cannot be read, comes through.
+_DAMAGE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, UnpicklingError)
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Write `step-*.pt`; older ones than the last two go."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step-{step:09}.pt"
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    """Write `step-*.pt`, the sha256 of the state and then the state; older ones than the last two go."""
+    data = io.BytesIO()
+    data.write(bytes(_DIGEST))
+    torch.save(state, data)  # into a file, torch would hide the system's word on a full disk
+    with data.getbuffer() as whole:
+        whole[:_DIGEST] = _digest(whole[_DIGEST:])
+        write_whole(folder / f"step-{step:09}.pt", whole)
     for old in _all(folder)[:-KEEP]:
         old.unlink()
 
@@ -31,19 +39,35 @@ def load(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     """The state of the latest checkpoint, on the CPU; None when there is none of this training.
 
     Raises:
-        WeightsError: the file cannot be read.
+        WeightsError: the file is damaged, or no checkpoint of this version.
     """
     for path in reversed(_all(folder)):
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises whatever the damage leads to
+            state = _read(path)
+        except _DAMAGE as error:
             raise WeightsError(
-                f"the checkpoint {path} cannot be read: {error}", "delete it; an older one is used then"
+                f"the checkpoint {path} cannot be read: {error}",
+                "delete it; an older one is used then, or the training starts anew",
             ) from error
         if state["fingerprint"] == fingerprint:
             return state
         say(f"{path} belongs to a training with other settings or scans and is not used")
     return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with open_file(path) as file:
+        data = memoryview(file.read())
+    if data[:_DIGEST] != _digest(data[_DIGEST:]):
+        raise ValueError("it is damaged, or of another version of ctssl")
+    state = torch.load(io.BytesIO(data[_DIGEST:]), map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or state.keys() != KEYS:
+        raise ValueError("it is none of ctssl's")
+    return state
+
+
+def _digest(data: memoryview) -> bytes:
+    return sha256(data).hexdigest().encode()
 
 
 def clear(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import threading
 from types import FrameType
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ctssl.errors import CtsslError
+from ctssl.errors import CtsslError, WeightsError
 from ctssl.log import Progress, say, tell
 from ctssl.methods import load_method
 from ctssl.train import checkpoint, weights
@@ -89,6 +90,7 @@ class _Training:
                 progress.advance(note=f"{row['phase']} loss {row['loss']:.3f}")
                 if self.done % every == 0 or sigterm.came:
                     history.flush()
+                    os.fsync(history.fileno())  # a checkpoint counts on its lines
                     self._save()
                 if sigterm.came:
                     tell(f"{what}: stopped by SIGTERM after step {self.done}; run it again to go on")
@@ -154,8 +156,14 @@ class _Training:
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.done = state["done"]
-        with (self.folder / HISTORY).open("r+") as history:
-            history.truncate(state["history_bytes"])
+        history = self.folder / HISTORY
+        if not history.is_file() or history.stat().st_size < state["history_bytes"]:
+            raise WeightsError(
+                f"{history} lacks lines of the steps before the checkpoint",
+                f"put it back, or delete {self.folder} and train anew",
+            )
+        with history.open("r+") as file:
+            file.truncate(state["history_bytes"])
         say(f"going on after step {self.done} of {sum(self.totals)}")
 
 

@@ -1,18 +1,22 @@
 """Weights that are kept: model.safetensors, and model.json, the card that says what they are."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor, nn
 
+from ctssl.cards import open_file, read_card
 from ctssl.config.methods import OPTIONS
 from ctssl.errors import WeightsError
+from ctssl.files import write_whole
 from ctssl.methods import load_method
 from ctssl.prepare.atlas import Atlas
 
@@ -40,9 +44,7 @@ def save(folder: Path, embedder: nn.Module, card: dict[str, Any]) -> None:
     card = {**card, "sha256": sha256(data).hexdigest()}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
-    part = folder / f"{TENSORS}.part"
-    part.write_bytes(data)
-    part.replace(folder / TENSORS)
+    write_whole(folder / TENSORS, data)
 
 
 def load(path: Path, atlas: Atlas) -> Model:
@@ -52,9 +54,10 @@ def load(path: Path, atlas: Atlas) -> Model:
         WeightsError: a file is missing or changed, the atlas is another, or tensors do not fit.
     """
     try:
-        data = path.read_bytes()
-        card = json.loads(path.with_suffix(".json").read_text())
-    except (OSError, ValueError) as error:
+        with open_file(path) as file:
+            data = file.read()
+        card = read_card(path.with_suffix(".json"))
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise WeightsError(f"{path} and its .json cannot be read: {error}", _AGAIN) from error
     if sha256(data).hexdigest() != card.get("sha256"):
         raise WeightsError(f"{path} is not the file that its card describes (sha256 differs)", _AGAIN)
@@ -65,40 +68,49 @@ def load(path: Path, atlas: Atlas) -> Model:
     ):
         if card.get(key) != there:
             raise WeightsError(
-                f"{path} was trained with {key} {card.get(key)}, but this atlas has {there}",
+                f"{path} was trained with {key} {str(card.get(key))[:40]}, but this atlas has {there}",
                 "use weights and scans of one atlas",
             )
     try:
         options = OPTIONS[card["method"]].model_validate(card["options"])
         tensors = safetensors.load(data)
-    except (KeyError, ValidationError, SafetensorError) as error:
+        method = load_method(card["method"])
+        with torch.device("meta"):  # takes no memory, however large a network the card asks for
+            wanted = method.embedder(options).state_dict()
+    except (KeyError, TypeError, ValidationError, SafetensorError, RuntimeError) as error:
         raise WeightsError(f"{path} does not fit this version of ctssl: {error!r}", _AGAIN) from error
-    embedder = load_method(card["method"]).embedder(options)
-    fill(embedder, tensors, str(path))
+    _check_fit(wanted, tensors, str(path))
+    embedder = method.embedder(options)
+    embedder.load_state_dict(tensors, strict=True)
     return Model(card, embedder.eval())
 
 
-def fill(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Put tensors into a module, all of them and nothing else.
+def _check_fit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:
+    """Nothing, when the tensors are all that a network holds and nothing else.
 
     Raises:
-        WeightsError: lists the missing, unexpected and misshapen tensors.
+        WeightsError: lists the missing, unexpected and misshapen tensors, and those with NaN or infinity.
     """
-    wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    both = sorted(wanted.keys() & tensors.keys())
     faults = {
         "missing": sorted(wanted.keys() - tensors.keys()),
         "unexpected": sorted(tensors.keys() - wanted.keys()),
-        "of another shape": sorted(
-            n for n in wanted.keys() & tensors.keys() if wanted[n] != tuple(tensors[n].shape)
-        ),
+        "of another shape": [name for name in both if wanted[name].shape != tensors[name].shape],
+        "of another type": [name for name in both if wanted[name].dtype != tensors[name].dtype],
+        "not finite": [name for name in both if not torch.isfinite(tensors[name]).all()],
     }
     if any(faults.values()):
-        lines = [f"{what}: {', '.join(names)}" for what, names in faults.items() if names]
+        lines = [f"{what}: {_listed(names)}" for what, names in faults.items() if names]
         raise WeightsError(
             f"the tensors of {source} do not fit the network:\n  " + "\n  ".join(lines),
             "use weights that were made with the same method and options",
         )
-    module.load_state_dict(tensors, strict=True)
 
 
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+_SHOWN = 40
 _AGAIN = "train again, or fetch the weights with their card again"

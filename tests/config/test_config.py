@@ -5,6 +5,8 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from snakemake.common.configfile import load_configfile
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 from ctssl import config
@@ -68,7 +70,7 @@ def test_all_faults_are_listed_with_their_paths():
     values["evaluation"]["targets"] = [TARGET | {"task": "guess"}]
     said = faults(values)
     for line in (
-        "atlas.spacing_mm: Input should be greater than 0 (got -1)",
+        "atlas.spacing_mm: Input should be greater than or equal to 0.2 (got -1)",
         "mask.methd: there is no such key",
         "mask.device: Input should be 'cpu' or 'cuda' (got 'tpu')",
         "colour: there is no such key",
@@ -159,3 +161,48 @@ def test_a_graph_that_would_have_no_edges_is_refused_unless_stores_are_prepared(
     assert config.check(wide).atlas.pitch_mm == 40
     wide["graph"]["edges"], wide["prepared"] = "distance", "elsewhere"
     assert config.check(wide).prepared == Path("elsewhere")
+
+
+def test_snakemake_loads_a_config_without_running_what_is_in_it(tmp_path):
+    """What Snakemake reads before the Snakefile has a word: tags of Python are refused by its loader."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"results: !!python/object/apply:os.system ['touch {tmp_path}/pwned']\n")
+    with pytest.raises(WorkflowError, match="not valid JSON or YAML"):
+        load_configfile(str(path))
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_files_that_snakemake_has_read_are_looked_at_again(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("results: there\nresults: here\n")
+    with pytest.raises(ConfigError, match="comes twice: results"):
+        config.check_file(path)
+    path = tmp_path / "mine.json"
+    path.write_text('{"results": "there",\n\t"mask": {}}')
+    config.check_file(path)  # JSON may have tabs, which YAML refuses
+
+
+def test_merged_anchors_are_no_double_keys(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("mask: &m {method: threshold, min_lung_l: 1}\nvolume: {<<: *m, min_lung_l: 2}\n")
+    config.check_file(path)
+
+
+def test_a_run_with_an_unknown_method_has_one_fault():
+    said = faults(DEFAULTS | {"runs": [{"name": "one", "method": "magic", "options": {"epoch": 3}}]})
+    assert len(said.splitlines()) == 2
+
+
+@pytest.mark.parametrize("path", list(leaves(DEFAULTS)), ids=".".join)
+def test_no_number_is_without_end(path):
+    """Infinity and NaN are refused wherever a number stands."""
+    if isinstance(_value(path), int | float) and not isinstance(_value(path), bool):
+        for value in (float("inf"), float("nan"), "1e400"):
+            assert ".".join(path) in faults(with_value(path, value))
+
+
+def _value(path):
+    value = DEFAULTS
+    for key in path:
+        value = value[key]
+    return value

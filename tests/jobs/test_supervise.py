@@ -37,6 +37,27 @@ def test_work_that_comes_to_its_end_is_no_error(found):
         ("full_disk", "MachineFault", "could not run"),
         ("bad_disk", "MachineFault", "could not run"),
         ("no_weights", "MachineFault", "could not run"),
+        ("full_disk", "MachineFault", "the disk is full"),
+        ("bad_disk", "MachineFault", "I/O error"),
+        ("no_right", "MachineFault", "no permission: results/a.nii"),
+        ("read_only", "MachineFault", "read-only: results/a.nii"),
+        ("many_files", "MachineFault", "too many open files"),
+        ("stale", "MachineFault", "stale handle): images/a.nii"),
+        ("unheard_of", "MachineFault", "the system says: Remote I/O error: images/a.nii"),
+        ("no_weights", "MachineFault", "no weights"),
+        ("changed", "Crash", "changed while it was read"),
+        ("aborts", "Crash", "SIGABRT"),
+        ("exits_as_if_done", "Crash", "exit code 0"),
+        ("exits_70", "Crash", "exit code 70"),
+        ("exits_73", "Crash", "exit code 73"),
+        ("killed_from_outside", "Crash", "was killed from outside (SIGKILL), perhaps for want of memory"),
+        ("kills_its_group", "Crash", "SIGKILL"),
+        ("library_without_memory", "Crash", "more than 2000 MB"),
+        ("system_without_memory", "Crash", "more than 2000 MB"),
+        ("takes_all", "Crash", "more than 2000 MB"),
+        ("terminates", "Crash", "more than 2000 MB"),
+        ("stopped", "Crash", "longer than 0.1 s"),
+        ("deaf", "Crash", "longer than 0.1 s"),
     ],
 )
 def test_what_ends_a_child_is_told_apart(found, case, kind, word):
@@ -46,8 +67,13 @@ def test_what_ends_a_child_is_told_apart(found, case, kind, word):
     assert advice
 
 
-def test_a_child_out_of_time_is_gone(found):
-    assert found["orphan"] is False
+def test_a_child_out_of_time_is_gone_and_so_are_its_own(found):
+    assert found["orphans"] == []
+
+
+@pytest.mark.parametrize("case", ["floods", "quiet_parent"])
+def test_what_is_odd_but_comes_to_its_end_is_no_error(found, case):
+    assert found["outcomes"][case] is None
 
 
 def test_the_log_says_what_the_message_does_not(done):
@@ -59,7 +85,7 @@ def test_the_log_says_what_the_message_does_not(done):
 def test_the_log_says_what_a_computation_used(done):
     """The one that fills 100 MB: read by its own measure, beside that of the one that does nothing."""
     used = [json.loads(line.removeprefix("used: ")) for line in done.stderr.splitlines() if "used: " in line]
-    assert len(used) == 3
+    assert len(used) == 5
     modest, nothing = used[0], used[1]
     assert 95 < modest["peak_mb"] - nothing["peak_mb"] < 115
     assert 0 <= nothing["seconds"] < 5

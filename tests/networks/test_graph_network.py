@@ -4,12 +4,11 @@ from golden import fill
 
 from ctssl.networks.conv3d import PatchEncoder
 from ctssl.networks.graph import GraphConvolution, GraphNetwork, Graphs, released_graph_state
-from ctssl.train.weights import fill as fill_module
 
 
 def released(state):
     network = GraphNetwork(128, 2, groups=1)
-    fill_module(network, released_graph_state(state), "golden")
+    network.load_state_dict(released_graph_state(state), strict=True)
     return network.eval()
 
 

@@ -103,7 +103,7 @@ def test_the_mask_of_the_manifest_is_used(cohort, tmp_path):
     ("source", "names", "said"),
     [
         ("scan", ["cut"], "from scan cut: its field of view cuts the lungs at the bottom"),
-        ("scan", ["gone"], "from scan gone: the image .* does not exist"),
+        ("scan", ["gone"], "from scan gone: the image does not exist"),
         ("template", ["anna", "cut"], "from scan cut"),
     ],
 )

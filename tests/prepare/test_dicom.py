@@ -88,66 +88,6 @@ def test_each_slice_has_its_own_slope_and_intercept_once(tmp_path, slopes, inter
     np.testing.assert_array_equal(read, HU // 2 * 2)
 
 
-def test_slices_lie_in_folders_among_other_files(folder):
-    (folder / "deep" / "er").mkdir(parents=True)
-    for number, file in enumerate(f for f in list(folder.iterdir()) if f.is_file()):
-        file.rename(folder / ("deep/er" if number % 2 else "deep") / f"{file.name}.dcm")
-    (folder / "notes.txt").write_text("no slice")
-    (folder / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM and nonsense")
-    assert_in_place(read_scan(folder, MANY).image)
-
-
-def test_slices_without_a_preamble_are_read(folder):
-    for file in folder.iterdir():
-        file.write_bytes(file.read_bytes()[132:])
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_scan(folder, MANY).image), HU)
-
-
-@pytest.mark.parametrize("name", ["JPEGLossless", "JPEG2000Lossless", "RLELossless"])
-def test_compressed_slices_are_read(folder, name):
-    if name == "RLELossless":
-        for file in folder.iterdir():
-            one = pydicom.dcmread(file)
-            one.compress(pydicom.uid.RLELossless, encoding_plugin="pydicom")
-            one.save_as(file)
-    else:
-        for file in folder.iterdir():
-            one = pydicom.dcmread(file)
-            image = sitk.ReadImage(str(file))
-            for key in image.GetMetaDataKeys():
-                image.EraseMetaData(key)
-            sitk.WriteImage(
-                image, str(file) + ".dcm", useCompression=True, compressor=name.replace("Lossless", "")
-            )
-            packed = pydicom.dcmread(str(file) + ".dcm")
-            assert packed.file_meta.TransferSyntaxUID.is_compressed
-            one.PixelData = packed.PixelData
-            one["PixelData"].is_undefined_length = True
-            one["PixelData"].VR = "OB"
-            one.file_meta.TransferSyntaxUID = packed.file_meta.TransferSyntaxUID
-            for tag in ("BitsStored", "HighBit", "PixelRepresentation"):
-                setattr(one, tag, getattr(packed, tag))
-            one.save_as(file)
-            (file.parent / (file.name + ".dcm")).unlink()
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_scan(folder, MANY).image), HU)
-
-
-def test_a_missing_slice_is_an_error(folder):
-    at(folder, 9).unlink()
-    fault = refused(
-        folder, r"1 of 42 distances .* not 6.00 mm but 12.00 to 12.00 mm: about 1 slices are missing"
-    )
-    assert "complete" in fault.advice
-
-
-def test_growing_distances_are_an_error(tmp_path):
-    write_slices(tmp_path / "scan", HU, PLACE)
-    for number, file in enumerate(sorted((tmp_path / "scan").iterdir(), key=height)):
-        x, y, _ = PLACE.origin_mm
-        change(file, ImagePositionPatient=[x, y, FIRST + 6 * number + 0.01 * number**2])
-    refused(tmp_path / "scan", "uneven")
-
-
 def test_small_jitter_of_positions_is_taken_as_even(folder):
     rng = np.random.default_rng(3)
     for file in folder.iterdir():
@@ -156,18 +96,6 @@ def test_small_jitter_of_positions_is_taken_as_even(folder):
     read = read_scan(folder, MANY)
     assert_in_place(read.image)
     assert "off equal distances of 6.0" in read.repairs[0]
-
-
-def test_copies_of_a_slice_are_left_out(folder):
-    shutil.copy(at(folder, 3), folder / "copy")
-    read = read_scan(folder, MANY)
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(read.image), HU)
-    assert read.repairs == ("1 of 45 DICOM slices are copies of others: left out",)
-
-
-def test_two_images_at_one_place_are_an_error(folder):
-    change(at(folder, 5), ImagePositionPatient=pydicom.dcmread(at(folder, 4)).ImagePositionPatient)
-    refused(folder, "1 of 44 DICOM slices lie where another slice lies")
 
 
 @pytest.mark.parametrize("tilt_deg", [-18.0, 4.0, 25.0])
@@ -182,19 +110,6 @@ def test_a_tilted_gantry_is_straightened(tmp_path, tilt_deg):
     assert f"tilted by {abs(tilt_deg):.1f} degrees" in read.repairs[-1]
     assert (read.padding_hu, read.resampled) == (PADDING_HU, True)
     assert 0.05 < (sitk.GetArrayFromImage(read.image) == PADDING_HU).mean() < 0.6
-
-
-def test_slices_that_lie_beside_a_line_are_an_error(folder):
-    x, y, z = map(float, PLACE.origin_mm)
-    change(at(folder, 20), ImagePositionPatient=[x + 1.2, y, z + 120])
-    refused(folder, "1.20 mm beside the straight line")
-
-
-@pytest.mark.parametrize("tag", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
-def test_slices_without_a_place_are_an_error(folder, tag):
-    for file in folder.iterdir():
-        change(file, **{tag: None})
-    refused(folder, "do not say where they lie")
 
 
 @pytest.mark.parametrize(
@@ -235,13 +150,6 @@ def test_rounded_headers_are_one_stack(folder, which):
     assert read.repairs == ()
 
 
-def test_spacings_that_differ_by_more_than_rounding_are_recorded(folder):
-    change(at(folder, 3), PixelSpacing=["5.03", "5"])
-    read = read_scan(folder, MANY)
-    assert read.image.GetSpacing() == pytest.approx((5, 5, 6))
-    assert read.repairs == ("PixelSpacing differs by 0.6 % between slices: the median is used",)
-
-
 @pytest.mark.parametrize(
     "which", [[0], range(12), range(30, 44), range(1, 44, 3)], ids=["first", "below", "above", "between"]
 )
@@ -258,13 +166,6 @@ def test_slices_of_another_direction_that_continue_the_stack_are_an_error(folder
     refused(folder, "5 of 44 images .* direction")
 
 
-def test_slices_of_another_size_that_continue_the_stack_are_an_error(folder):
-    uid = pydicom.dcmread(at(folder, 0)).SeriesInstanceUID
-    more = Place(PLACE.origin_mm + 44 * PLACE.steps_mm[:, 2], PLACE.steps_mm)
-    write_slices(folder, HU[:9, :30], more, prefix="more", SeriesInstanceUID=uid)
-    refused(folder, "9 of 53 images .* 30 x 40 voxels")
-
-
 def test_images_of_another_spacing_elsewhere_are_left_out(folder):
     """At the places of other slices, or far from them: no anatomy is lost."""
     uid = pydicom.dcmread(at(folder, 0)).SeriesInstanceUID
@@ -275,14 +176,6 @@ def test_images_of_another_spacing_elsewhere_are_left_out(folder):
     read = read_scan(folder, MANY)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read.image), HU)
     assert read.repairs[0].startswith("6 images of the series have another size, spacing or direction")
-
-
-def test_the_largest_ct_series_is_read_and_it_is_said(folder):
-    write_slices(folder, HU[:30], PLACE, prefix="other")
-    write_slices(folder, np.repeat(HU, 2, 0), PLACE, prefix="pet", Modality="PT")
-    read = read_scan(folder, MANY)
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(read.image), HU)
-    assert read.repairs == ("the folder holds 3 DICOM series: the largest CT series was read, 44 slices",)
 
 
 @pytest.mark.parametrize(
@@ -308,13 +201,6 @@ def test_thin_reconstructions_called_derived_primary_are_originals(folder):
     assert read_scan(folder, MANY).image.GetSize()[2] == 60
 
 
-def test_a_derived_series_is_read_when_there_is_no_other(tmp_path):
-    write_slices(tmp_path / "scan", HU, PLACE, ImageType=["DERIVED", "SECONDARY"])
-    read = read_scan(tmp_path / "scan", MANY)
-    assert_in_place(read.image)
-    assert "no original" in read.repairs[0]
-
-
 def test_scouts_within_the_series_are_left_out(folder):
     uid = pydicom.dcmread(at(folder, 0)).SeriesInstanceUID
     scout = straight(turn=np.array([[0.0, 0, 1], [1, 0, 0], [0, -1, 0]]))
@@ -330,16 +216,14 @@ def test_two_series_of_one_size_need_a_choice(folder):
     first = pydicom.dcmread(at(folder, 0)).SeriesInstanceUID
     second = write_slices(folder, HU + 5, PLACE, prefix="sharp", ConvolutionKernel="B70f")
     fault = refused(folder, "2 CT series have 44 slices each")
-    assert first in str(fault)
-    assert f"{second} (44 images, CT, 6.0000 mm, kernel B70f)" in str(fault)
+    assert "44 images, CT, 6 mm; 44 images, CT, 6 mm, kernel B70f" in str(fault)
+    assert "ctssl series" in fault.advice
+    assert first not in str(fault)
+    assert second not in str(fault)
     read = read_scan(folder, MANY, second)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read.image), HU + 5)
-    assert (read.about["series_uid"], read.about["kernel"]) == (second, "B70f")
-
-
-def test_a_series_uid_of_a_scout_is_an_error(folder):
-    scout = write_slices(folder, HU[:9], PLACE, prefix="s", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    refused(folder, "holds no CT slices", scout)
+    assert read.about["kernel"] == "B70f"
+    assert second not in str(read.about)
 
 
 def test_a_derived_series_may_be_chosen(folder):
@@ -351,7 +235,11 @@ def test_a_derived_series_may_be_chosen(folder):
 
 def test_an_unknown_series_uid_lists_what_is_there(folder):
     uid = pydicom.dcmread(at(folder, 0)).SeriesInstanceUID
-    refused(folder, rf"holds no series 1\.2\.3; it holds {uid} \(44 images, CT, 6.0000 mm\)", "1.2.3")
+    fault = refused(
+        folder, "holds no series with the given series_uid; it holds 44 images, CT, 6 mm\n", "1.2.3"
+    )
+    assert uid not in str(fault)
+    assert "1.2.3" not in str(fault)
 
 
 @pytest.mark.parametrize("padding", [63536, -2000])
@@ -359,14 +247,13 @@ def test_the_padding_value_of_the_header_is_respected(tmp_path, padding):
     hu = HU.copy()
     hu[:, :3] = -2000 - 24  # stored as -2000
     hu[20, 20, 20] = -1900  # no padding, only odd
-    made = write_slices(tmp_path / "scan", hu, PLACE, intercepts=[-24] * 44)
+    write_slices(tmp_path / "scan", hu, PLACE, intercepts=[-24] * 44)
     for file in (tmp_path / "scan").iterdir():
         one = pydicom.dcmread(file)
         one.add_new("PixelPaddingValue", "US" if padding > 0 else "SS", padding)
         one.save_as(file)
     read = read_scan(tmp_path / "scan", MANY)
     values = sitk.GetArrayFromImage(read.image)
-    assert made == read.about["series_uid"]
     assert read.padding_hu == PADDING_HU
     assert (values[:, :3] == PADDING_HU).all()
     np.testing.assert_array_equal(values[:, 3:], hu[:, 3:])
@@ -382,53 +269,27 @@ def test_a_padding_value_that_is_also_air_is_air(tmp_path):
 
 def test_only_harmless_facts_leave_the_header(tmp_path):
     tags = {"Manufacturer": "Maker", "ManufacturerModelName": "One", "ConvolutionKernel": ["I50f", "3"]}
-    uid = write_slices(tmp_path / "scan", HU, PLACE, **tags)
+    write_slices(tmp_path / "scan", HU, PLACE, **tags)
     assert read_scan(tmp_path / "scan", MANY).about == {
         "format": "DICOM",
-        "series_uid": uid,
         "kernel": "I50f 3",
         "slice_thickness_mm": 6.0,
-        "scanner": "Maker One",
+        "scanner": "One",
         "size": list(SIZE),
         "spacing_mm": [5.0, 5.0, 6.0],
     }
 
 
-def test_a_damaged_slice_is_an_error(folder):
-    file = at(folder, 7)
-    file.write_bytes(file.read_bytes()[:-900])
-    refused(folder, "damaged")
-
-
-def test_damaged_headers_are_an_error(folder):
-    file = at(folder, 7)
-    file.write_bytes(file.read_bytes()[:700])
-    refused(folder, "damaged|do not say where")
+@pytest.mark.parametrize("number", [0, 20, 43])
+def test_a_slice_whose_header_is_cut_is_an_error(folder, number):
+    """Left out, the first or the last one would be missed by nobody."""
+    file = at(folder, number)
+    for tag in (b"\x20\x00\x0e\x00", b"\x08\x00\x16\x00"):  # the series, the class
+        file.write_bytes(file.read_bytes().partition(tag)[0])
+        refused(folder, "damaged: its header ends too early")
 
 
 def test_max_voxels_are_counted_before_reading(folder, monkeypatch):
     monkeypatch.setattr(sitk, "ReadImage", None)
     with pytest.raises(ScanError, match="40 x 36 x 44"):
         read_scan(folder, 40 * 36 * 44 - 1)
-
-
-@pytest.mark.parametrize("content", [None, "text"])
-def test_a_folder_without_slices_is_an_error(tmp_path, content):
-    (tmp_path / "scan").mkdir()
-    if content:
-        (tmp_path / "scan/notes.txt").write_text(content)
-    refused(tmp_path / "scan", "no DICOM series")
-
-
-def test_a_single_file_is_an_error(folder):
-    file = at(folder, 0)
-    refused(file, "one DICOM file")
-    refused(file.rename(file.with_suffix(".dcm")), "one DICOM file")
-
-
-def test_a_multi_frame_file_is_an_error(tmp_path):
-    write_slices(tmp_path / "scan", HU[:1], PLACE)
-    (file,) = (tmp_path / "scan").iterdir()
-    enhanced = "1.2.840.10008.5.1.4.1.1.2.1"
-    change(file, SOPClassUID=enhanced, NumberOfFrames=44, PixelData=HU.tobytes())
-    assert "dcm2niix" in refused(tmp_path / "scan", "multi-frame .* 44 frames").advice

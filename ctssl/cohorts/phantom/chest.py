@@ -54,8 +54,9 @@ class Chest:
 
 def load_chest(folder: Path) -> Chest:
     """The chest that `save` wrote; its arrays stay on disk and are shared by all processes that read them."""
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    return Chest(_grid(float(np.load(folder / "spacing_mm.npy"))), **arrays)
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+    spacing_mm = float(np.load(folder / "spacing_mm.npy", allow_pickle=False))
+    return Chest(_grid(spacing_mm), **arrays)
 
 
 def sides(lobes: np.ndarray) -> np.ndarray:

@@ -1,0 +1,26 @@
+"""Text that somebody else wrote, made harmless for the programs in which tables and pages are opened."""
+
+import html
+import re
+from typing import Any
+
+_MARKUP = re.compile(r"([\\`*\[\]|])")
+
+
+def in_csv(value: Any) -> Any:
+    """The value for a csv file: a text that a spreadsheet would run as a formula gets an apostrophe in front.
+
+    Numbers, also as text, and all other texts stay as they are.
+    """
+    if not isinstance(value, str) or len(value) < 2 or value[0] not in "=+-@\t\r":
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def in_markdown(text: str) -> str:
+    """One line of Markdown that shows the text as it is, also in a table; HTML in it stays text."""
+    return _MARKUP.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))

@@ -1,0 +1,79 @@
+"""Outputs stay in the results folder: no job writes or deletes through a link that lies inside of it.
+
+The results folder may be a link, and so may a folder directly below it (`stores` on another disk, say).
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from ctssl.errors import ConfigError
+from ctssl.jobs.status import STAGES
+
+FOLDERS = (
+    *("atlas", "cache", "features", "figures", "logs", "probes", "quality", "runs", "splits", "tables"),
+    *STAGES,
+)
+"""Directly below the results: what jobs write into."""
+
+FILES = ("failures.csv", "scans.csv")
+_TOLD = 5
+
+
+def check(results: Path) -> None:
+    """Nothing, when whatever a job writes below this folder stays there.
+
+    Raises:
+        ConfigError: a link leads elsewhere, or to nothing.
+    """
+    for place in (results, *(results / name for name in FOLDERS)):
+        if place.is_symlink() and not place.exists():
+            raise ConfigError(
+                f"{place} is a link to {place.readlink()}, which does not exist",
+                "mount the disk that it leads to, or remove the link",
+            )
+    found = list(islice(_links(results), _TOLD))
+    if found:
+        raise ConfigError(
+            "outputs would leave the results folder through links:\n  "
+            + "\n  ".join(f"{link} -> {link.readlink()}" for link in found),
+            "remove these links; to keep results on another disk, let the whole results folder be a link, "
+            "or a folder directly below it",
+        )
+
+
+def remove(path: Path) -> None:
+    """Nothing; file, folder or link are gone, and what a link pointed to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _links(results: Path) -> Iterator[Path]:
+    """The links through which a job would write elsewhere."""
+    home = os.path.realpath(results)
+    yield from (link for name in FILES if (link := results / name).is_symlink() and _leaves(link, home))
+    for name in FOLDERS:
+        place = results / name
+        if place.is_dir():
+            # A scan's folder is removed as a whole before a job writes: what is in it does not matter.
+            links = _inside(place, deep=name not in STAGES)
+            yield from (link for link in links if _leaves(link, home, os.path.realpath(place)))
+
+
+def _inside(folder: Path, *, deep: bool) -> Iterator[Path]:
+    """The links in a folder; `deep`: in the folders below it, too."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                yield Path(entry.path)
+            elif deep and entry.is_dir():
+                yield from _inside(Path(entry.path), deep=deep)
+
+
+def _leaves(link: Path, *homes: str) -> bool:
+    """Whether a link leads out of all these folders; links of git-annex, say, stay in the results."""
+    return not any(os.path.realpath(link).startswith(home + os.sep) for home in homes)
