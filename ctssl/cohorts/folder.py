@@ -106,14 +106,16 @@ def find_images(folder: Path, skipped: dict[str, list[Path]] | None = None) -> l
         OSError: a folder or file cannot be read.
     """
     skipped = {} if skipped is None else skipped
-    whole = os.path.realpath(folder)
     slices = [path for path in (folder, *_visible(folder)) if path.is_dir() and _holds_dicom(path)]
-    files = [path for path in _visible(folder) if _is_image(path)]
+    named = [path for path in _visible(folder) if _has_image_name(path)]
+    files = [path for path in named if path.is_file()]
+    if gone := [path for path in named if path.is_symlink() and not path.exists()]:
+        skipped["as links that lead nowhere (to fetch: datalad get, dvc pull)"] = gone
+    own = {os.path.realpath(path) for path in files + slices if not path.is_symlink()}
     holding = {above for path in slices for above in path.parents}
     found = []
     for path in sorted(files + slices):
-        inside = os.path.realpath(path).startswith(whole + os.sep)
-        if path.is_symlink() and inside:
+        if path.is_symlink() and os.path.realpath(path) in own:  # git-annex keeps files in a hidden folder
             reason = "as links to what is below the folder, too"
         elif path in holding and path in slices:
             reason = "as DICOM folders that hold others"  # reading them would read those
@@ -137,8 +139,8 @@ def _visible(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in (*folders, *files) if not name.startswith("."))
 
 
-def _is_image(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith(SUFFIXES) and not MASK_NAME.search(path.name)
+def _has_image_name(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES) and not MASK_NAME.search(path.name)
 
 
 def _can_be_named(path: Path) -> bool:

@@ -1,10 +1,14 @@
 """What every config section shares."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Line breaks, control characters, halves of characters; blanks of other scripts are good names."""
 
 
 class Section(BaseModel):
@@ -21,7 +25,7 @@ class Section(BaseModel):
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
             msg = "yes, no, true and false are no values of this key"
             raise ValueError(msg)
-        if isinstance(value, str) and not value.isprintable():
+        if isinstance(value, str) and _CONTROL.search(value):
             msg = "a name or path here holds no line breaks and no control characters"
             raise ValueError(msg)
         return value

@@ -9,7 +9,7 @@ import numpy as np
 
 from ctssl.errors import DamagedError, ScanError
 
-_MAX_BYTES = 1 << 16
+_MAX_BYTES = 1 << 19  # ITK copies what it knows of DICOM, private tags too, into headers
 _MAX_DIGITS = 40
 
 

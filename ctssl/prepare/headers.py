@@ -13,10 +13,8 @@ from ctssl.errors import DamagedError
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]{0,31}")
 _WHOLE = (*("Rows", "Columns", "BitsAllocated", "PixelRepresentation", "SamplesPerPixel", "NumberOfFrames"),)
-_NUMBERS = (
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
-    *("RescaleSlope", "RescaleIntercept", "PixelPaddingValue"),
-)
+_SINGLE = ("RescaleSlope", "RescaleIntercept", "PixelPaddingValue")
+_SEVERAL = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _MOST = 1 << 20  # of pixels along an edge, bits, frames
 _MODALITIES = ("CT", "MR", "PT", "NM", "US", "CR", "DX", "SC", "SR", "SEG", "RTSTRUCT", "RTDOSE", "PR", "OT")
 
@@ -27,14 +25,16 @@ def check_numbers(header: Any) -> None:
     Raises:
         DamagedError: names the tag, and not what it holds.
     """
-    for name in (*_WHOLE, *_NUMBERS):
+    for name in (*_WHOLE, *_SINGLE, *_SEVERAL):
         value = header.get(name)
         values = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
         try:
             numbers = [float(one) for one in values if one not in (None, "")]
         except (TypeError, ValueError):
             raise _damaged(f"{name} is no number") from None
-        if name in _WHOLE and (len(numbers) > 1 or any(n != n // 1 or not 0 <= n <= _MOST for n in numbers)):
+        if name not in _SEVERAL and len(numbers) > 1:
+            raise _damaged(f"{name} is no number but several")
+        if name in _WHOLE and any(n != n // 1 or not 0 <= n <= _MOST for n in numbers):
             raise _damaged(f"{name} is no number that can be")
 
 
@@ -45,11 +45,11 @@ def _damaged(what: str) -> DamagedError:
 
 
 def is_packed(header: Any) -> bool:
-    """Whether the voxels of a file are compressed, by a pydicom dataset."""
+    """Whether the voxels of a file are compressed, alone or with the header, by a pydicom dataset."""
     from pydicom.uid import UID
 
     syntax = UID(str(header.file_meta.get("TransferSyntaxUID", "")))
-    return syntax.is_transfer_syntax and syntax.is_compressed
+    return syntax.is_transfer_syntax and (syntax.is_compressed or syntax.is_deflated)
 
 
 def facts_of(header: Any) -> dict[str, Any]:

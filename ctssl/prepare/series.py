@@ -11,7 +11,7 @@ import numpy as np
 
 from ctssl.errors import DamagedError, ScanError
 from ctssl.prepare.headers import check_numbers, described
-from ctssl.prepare.source import Bounded, files_below
+from ctssl.prepare.source import Bounded, files_below, named_alike
 
 _TAGS = [
     *("SOPClassUID", "Modality", "SeriesInstanceUID", "ImageType", "SamplesPerPixel", "NumberOfFrames"),
@@ -70,7 +70,7 @@ def scan_series(folder: Path, series_uid: str | None) -> tuple[list[Slice], tupl
 
     Raises:
         ScanError: no such series, or two of the same size, between which only a person can choose; slices
-            that do not say where they lie.
+            that do not say where they lie; files that should be slices and are empty or not there.
     """
     series = _series(folder)
     if series_uid is None:
@@ -87,6 +87,8 @@ def scan_series(folder: Path, series_uid: str | None) -> tuple[list[Slice], tupl
             "the series with the given series_uid holds no CT slices",
             "leave series_uid empty, or give one that is neither a localizer nor of another modality",
         )
+    known = {path for files in series.values() for path, _ in files}
+    _check_whole([path for path, _ in images], known)
     if scouts:
         repairs += (f"{scouts} images of the series are localizers or not CT slices: left out",)
     return [_placed(path, header) for path, header in images], repairs
@@ -141,6 +143,21 @@ def _series(folder: Path) -> dict[str, list[tuple[Path, Any]]]:
             "name the folder that holds the slices, or one above it",
         )
     return series
+
+
+def _check_whole(slices: list[Path], known: set[Path]) -> None:
+    """Nothing, when no other file beside the slices has such a name; `known` ones are DICOM.
+
+    Raises:
+        ScanError: one is empty, or a link to what was never fetched; at the end of a stack it leaves no gap.
+    """
+    others = named_alike(slices) - known
+    lost = [path for path in others if not (path.is_dir() or (path.is_file() and is_dicom(path)))]
+    if lost:
+        raise ScanError(
+            f"{len(lost)} files beside the slices are named as slices and hold none: slices are missing",
+            "copy them again, or fetch them (datalad get, dvc pull); move elsewhere what is no slice",
+        )
 
 
 def _largest(series: dict[str, list[tuple[Path, Any]]]) -> tuple[str, tuple[str, ...]]:

@@ -6,7 +6,8 @@ Only the last is the scan's fault for good.
 
 import errno
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from glob import escape
 from pathlib import Path
@@ -18,6 +19,8 @@ from ctssl.errors import ChangedError, DamagedError, ScanError
 T = TypeVar("T")
 _CHUNK = 1 << 24
 _DETACHED = (".mhd", ".nhdr")
+_NUMBER = re.compile(r"[0-9]+")
+_ENDINGS = (".dcm", ".ima")
 
 
 def steadily(path: Path, read: Callable[[], T], most_bytes: int) -> T:
@@ -78,6 +81,18 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(path for path in paths if _regular(path))
 
 
+def named_alike(files: Collection[Path]) -> set[Path]:
+    """Whatever lies in the folders of these slices under such a name: with their ending, or other digits."""
+    names, folders = {_name(path) for path in files}, {path.parent for path in files}
+    return {path for folder in folders for path in folder.iterdir() if _name(path) in names}
+
+
+def _name(path: Path) -> str:
+    """What names of the slices of a series have in common; hidden files belong to the system."""
+    ending = path.suffix.lower()
+    return ending if ending in _ENDINGS and path.name[0] != "." else _NUMBER.sub("", path.name)
+
+
 def _raise(error: OSError) -> None:
     raise error
 
@@ -91,8 +106,11 @@ def _regular(path: Path) -> bool:
         raise
 
 
-def _marks(path: Path) -> dict[Path, tuple[int, int, int]]:
-    """Size, time and inode of each file that belongs to a scan; nothing of a file that is not there."""
+def _marks(path: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of each file that belongs to a scan; nothing of a file that is not there.
+
+    No inode: network drives in user space may number a file anew each time they are asked.
+    """
     if path.is_dir():
         files = files_below(path)
     elif path.suffix.lower() in _DETACHED:  # the voxels lie beside the header, and share its stem
@@ -104,7 +122,7 @@ def _marks(path: Path) -> dict[Path, tuple[int, int, int]]:
         with suppress(FileNotFoundError):
             about = file.stat()
             if S_ISREG(about.st_mode):
-                marks[file] = about.st_size, about.st_mtime_ns, about.st_ino
+                marks[file] = about.st_size, about.st_mtime_ns
     return marks
 
 

@@ -93,8 +93,9 @@ def beside(header: Path, name: str) -> Path:
             "the image cannot be read: its voxels are spread over several files",
             "export it as one file: NIfTI, NRRD or MHA",
         )
-    path = Path(os.path.normpath(header.parent / name))
-    if "\0" in name or not path.is_relative_to(os.path.normpath(header.parent)):
+    home = os.path.normpath(header.parent.absolute())
+    path = Path(os.path.normpath(Path(home, name)))
+    if "\0" in name or not path.is_relative_to(home):
         raise ScanError(
             "the image cannot be read: its header names a file outside of its own folder",
             "put the file with the voxels beside the header, and its bare name into the header",

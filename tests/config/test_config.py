@@ -146,6 +146,13 @@ def test_a_file_that_holds_no_keys_is_named(tmp_path, text):
         config.read(path)
 
 
+def test_a_name_may_have_blanks_of_any_script():
+    for name in ("研究　結果", "a\u00a0b", "e\u0301", "\U0001f468\u200d\u2695"):
+        assert config.check(with_value(("results",), name)).results == Path(name)
+    for name in ("a\nb", "a\x7fb", "a\x85b", "a\u2028b", "a\udce4b", "a\x1b[2J"):
+        assert "no line breaks" in faults(with_value(("results",), name))
+
+
 def test_the_config_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         config.read().results = Path("elsewhere")

@@ -39,6 +39,7 @@ CASES = [
     Case("slices in folders among other files and a DICOMDIR", nested, why="all files below are looked at"),
     Case("slices without a preamble", rewritten(bare=True), why="files of old archives have none"),
     Case("slices with implicit types", rewritten(implicit=True), why="a common encoding", slow=True),
+    Case("slices deflated as a whole", rewritten(deflated=True), why="the library unpacks them"),
     Case("slices with unsigned values", spoilt(unsigned), why="the intercept is in the header"),
     *one_quick(
         Case(f"slices packed as {name}", packed(compressor), why="the library unpacks them")

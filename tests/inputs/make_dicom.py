@@ -10,7 +10,7 @@ import pydicom
 import SimpleITK as sitk
 from inputs.good import dicom, hu, place
 from prepare.dicom import change, height, write_slices
-from pydicom.uid import ImplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, generate_uid
 
 from ctssl.prepare.geometry import Place
 
@@ -151,6 +151,8 @@ def rewritten(**options: Any) -> Callable[[Path], Path]:
             one = pydicom.dcmread(path)
             if options.get("implicit"):
                 one.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+            if options.get("deflated"):
+                one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
             one.save_as(path)
             if options.get("bare"):
                 path.write_bytes(path.read_bytes()[132:])

@@ -99,6 +99,15 @@ def strange(folder: Path) -> None:
     (folder / "again.nii").symlink_to(folder / "a.nii")
 
 
+def annexed(folder: Path) -> None:
+    """A data set of DataLad: two scans that were fetched, one that was not."""
+    files(*(f".git/annex/objects/{key}/{key}.nii" for key in "abc"))(folder)
+    for key in "abc":
+        (folder / f"sub-{key}").mkdir()
+        (folder / f"sub-{key}/{key}.nii").symlink_to(f"../.git/annex/objects/{key}/{key}.nii")
+    (folder / ".git/annex/objects/c/c.nii").unlink()
+
+
 NO_FILE, UP = "does not exist", "not excluded: ../up"
 FOLDERS = [
     init(
@@ -128,6 +137,13 @@ FOLDERS = [
         "passed over, as links to what is below the folder",
         strange,
         [("a", "a.nii")],
+    ),
+    init(
+        "links into the hidden folder of git-annex, one not fetched",
+        "repaired",
+        "passed over, as links that lead nowhere",
+        annexed,
+        [("a", "sub-a/a.nii"), ("b", "sub-b/b.nii")],
     ),
     init(
         "a DICOM folder inside another",

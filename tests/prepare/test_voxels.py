@@ -105,6 +105,9 @@ LEGAL = {
         f,
         {"space": "LPS", "space origin": "( 1, 2 , 3 )", "space directions": "(0,10,0)  (0,0,12)  (14,0,0)"},
     ),
+    "private tags that ITK copied": lambda f: nrrd(
+        f, {f"0009|{n}:={'x' * 1000}": "" for n in range(1000, 1200)}
+    ),
     "keys of one's own": lambda f: nrrd(f, {"key:=space": "none", "# type": "float"}),
 }
 
@@ -176,7 +179,7 @@ REFUSED = {
         lambda f: nrrd(f, {"byte skip": "-1", "encoding": "gzip"}, gzip.compress(RAW)),
         "byte skip",
     ),
-    "a header without end": (lambda f: nrrd(f, {"content": "x" * 70000}), "does not end"),
+    "a header without end": (lambda f: nrrd(f, {"content": "x" * 600000}), "does not end"),
     "text for voxels": (lambda f: meta(f, {"BinaryData": "False"}), "as text"),
     "hexadecimal voxels": (lambda f: nrrd(f, {"encoding": "hex"}), "neither raw nor packed"),
     "a size of nan": (lambda f: meta(f, {"DimSize": "9 nan 11"}), "whole numbers"),

@@ -205,6 +205,8 @@ def test_a_described_series_has_no_free_text():
         ("PixelSpacing", None, True),
         ("RescaleSlope", np.float32(1), True),
         ("RescaleSlope", b"1", True),
+        ("RescaleSlope", [1, 1], False),
+        ("PixelPaddingValue", [-2000, -2000], False),
         ("ImagePositionPatient", [{"a": 1}], False),
     ],
 )
