@@ -123,6 +123,6 @@ BROKEN: dict[str, Callable[..., None]] = {
     "size.mha": altered(meta, DimSize=f"{NAME} {GIVEN} {NUMBER}"),
     "type.mha": altered(meta, ElementType=NAME),
     "dims.mha": altered(meta, NDims=NAME),
-    "long.mha": altered(meta, Comment=f"{NAME} " * 20_000),
+    "long.mha": altered(meta, Comment=f"{NAME} " * 60_000),
 }
 """File name -> who writes it, from HU (z, y, x) and a place."""
