@@ -27,6 +27,8 @@ rule all:
         FAILURES,
         QUALITY,
         ENOUGH,
+        # Named here too: Snakemake does not miss a file that only finished jobs would read.
+        PACKED if CONFIG.store.packed else [],
         all_features(),
         all_tables(),
 

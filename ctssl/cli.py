@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -260,6 +261,35 @@ def bench_of_phantoms(scans: int, spacing_mm: float, slice_mm: float, out: Path 
     from ctssl.bench.report import report
 
     report(bench_phantom(scans, spacing_mm, slice_mm), out)
+
+
+@bench.command("train")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), required=True)
+@click.option("--scans", type=click.IntRange(2), default=64, show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=40, show_default=True, help="measured of each kind")
+@click.option("--batch", type=click.IntRange(2), default=64, show_default=True, help="patches of a step")
+@click.option("--compile", "compiled", is_flag=True, help="compile the networks")
+@click.option("--json", "out", type=PATH, help="Also write the JSON here.")
+def bench_of_training(
+    device: Any, scans: int, steps: int, batch: int, compiled: bool, out: Path | None
+) -> None:
+    """Patches a second of training, beside the published recipe."""
+    from ctssl.bench.report import report
+    from ctssl.bench.train import bench_train
+
+    report(bench_train(device, scans, steps, batch=batch, compiled=compiled), out)
+
+
+@bench.command("store")
+@click.option("--scans", type=click.IntRange(1), default=64, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--json", "out", type=PATH, help="Also write the JSON here.")
+def bench_of_stores(scans: int, rounds: int, out: Path | None) -> None:
+    """Read patches at random, beside zarr-python and a memory map."""
+    from ctssl.bench.report import report
+    from ctssl.bench.store import bench_store
+
+    report(bench_store(scans, rounds), out)
 
 
 def main() -> None:

@@ -13,6 +13,9 @@ from typing import TextIO
 EVERY_S = 10.0
 """Seconds between two progress lines; jobs shorter than this print none."""
 
+TERMINAL = "CTSSL_TERMINAL"
+"""Tells a process that a job starts where the terminal is; its stdout and stderr are the job's log."""
+
 _terminal: TextIO = sys.stderr
 _log: Path | None = None
 
@@ -93,6 +96,20 @@ def _flush() -> None:
             stream.flush()
     except OSError as error:
         _leave_log(error)
+
+
+def terminal_path() -> str:
+    """What `speak_to` wants to hear in another process, for the terminal of this one."""
+    return f"/proc/{os.getpid()}/fd/{_terminal.fileno()}"
+
+
+def speak_to(path: str) -> None:
+    """Send progress lines to another process's terminal; where that cannot be opened, the log has them."""
+    global _terminal
+    try:
+        _terminal = Path(path).open("a", buffering=1)  # noqa: SIM115 (for the life of the process)
+    except OSError as error:
+        say(f"progress goes to the log alone: {error}")
 
 
 def say(message: str) -> None:

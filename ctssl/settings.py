@@ -72,7 +72,7 @@ def mask(config: Config) -> dict[str, Any]:
 
 def register(config: Config) -> str:
     """Settings of registration and landmarks."""
-    return _text("register", registration=config.registration, graph=graph(config), store=config.store)
+    return _text("register", registration=config.registration, graph=graph(config), store=_valid(config))
 
 
 def graph(config: Config) -> dict[str, Any]:
@@ -90,6 +90,11 @@ def graph(config: Config) -> dict[str, Any]:
 def store(config: Config) -> str:
     """Settings of the patch store."""
     return _text("store")
+
+
+def pack(config: Config) -> str:
+    """Settings of the packed copy; which stores are in it, its own card knows."""
+    return _text("pack")
 
 
 def cohort(config: Config, manifest: Manifest) -> str:
@@ -135,6 +140,11 @@ def pretrain(config: Config, manifest: Manifest, run: str) -> str:
         precision=config.pretraining.precision,
         preparation=digest([_preparation(config, manifest)]),
     )
+
+
+def training_machine(config: Config) -> str:
+    """What of section pretraining belongs to the machine, as JSON; no setting of a job."""
+    return config.pretraining.model_dump_json(exclude={"precision"})
 
 
 def features(config: Config) -> str:
@@ -276,7 +286,7 @@ def _contents(key: str, path: Path) -> str:
 def _preparation(config: Config, manifest: Manifest) -> str:
     if config.prepared is not None:
         return f"atlas {prepared_atlas(config.prepared)}"
-    parts = [config.volume, config.registration, graph(config), config.store]
+    parts = [config.volume, config.registration, graph(config), _valid(config)]
     recipes = {stage: RECIPES[stage] for stage in PREPARATION}
     chest = json.loads(atlas(config, manifest))
     for key in ("mask", "ct", "landmarks"):
@@ -285,6 +295,11 @@ def _preparation(config: Config, manifest: Manifest) -> str:
         chest.get("files", {}).pop("ct", None)  # nor is the CT: it is looked at, and no store depends on it
     plain = [recipes, chest, mask(config), *(_plain(p) for p in parts)]
     return json.dumps(plain, sort_keys=True)
+
+
+def _valid(config: Config) -> dict[str, Any]:
+    """What of the store section decides what is in a store: where patches are read from does not."""
+    return config.store.model_dump(mode="json", exclude={"packed"})
 
 
 def _store_stamp(folder: Path, row: Row) -> str:

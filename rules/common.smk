@@ -48,6 +48,7 @@ FAILURES = f"{RESULTS}/failures.csv"
 QUALITY = f"{RESULTS}/quality/quality.csv"
 ENOUGH = f"{RESULTS}/quality/enough.txt"
 SCANS = f"{RESULTS}/scans.csv"
+PACKED = f"{RESULTS}/packed/packed.json"
 warn_without_memory(SCANS if CONFIG.prepared else ATLAS)
 # Subjects keep their fold in this file, so what would give other folds is part of its name.
 SPLITS = f"{RESULTS}/splits/seed{CONFIG.evaluation.split_seed}-{CONFIG.evaluation.stratify or 'plain'}.csv"

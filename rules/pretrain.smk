@@ -32,18 +32,22 @@ rule pretrain:
         history=f"{RESULTS}/runs/{{run}}/seed{{seed}}/{{part}}/history.csv",
     log:
         f"{RESULTS}/logs/pretrain/{{run}}_seed{{seed}}_{{part}}.log",
+    # After SIGTERM (a preempted node) it goes on from its checkpoint.
+    retries: CONFIG.limits.retries
     conda:
         "../envs/train.yaml"
-    threads: CONFIG.pretraining.threads
+    threads: CONFIG.pretraining.threads * CONFIG.pretraining.devices
     resources:
         atlas=ATLAS,
-        gpu=int(CONFIG.pretraining.device == "cuda"),
-        device=CONFIG.pretraining.device,
-        checkpoint_steps=CONFIG.pretraining.checkpoint_steps,
+        gpu=CONFIG.pretraining.devices * (CONFIG.pretraining.device == "cuda"),
+        attempt=attempt,
+        tries=CONFIG.limits.retries + 1,
+        machine=settings.training_machine(CONFIG),
+        packed=PACKED if CONFIG.store.packed else "none",
     params:
         settings=lambda w: settings.pretrain(CONFIG, MANIFEST, w.run),
     shell:
         "exec ctssl stage pretrain --settings {params.settings:q} --log {log:q} --seed {wildcards.seed:q}"
         " --atlas {resources.atlas:q} --scans {input.scans:q} --weights {output.weights:q}"
-        " --device {resources.device:q} --threads {threads:q}"
-        " --checkpoint-steps {resources.checkpoint_steps:q}"
+        " --threads {threads:q} --machine {resources.machine:q} --packed {resources.packed:q}"
+        " --attempt {resources.attempt:q} --tries {resources.tries:q}"

@@ -52,10 +52,32 @@ rule cohort:
         " --sheet {output.sheet:q}"
 
 
+if CONFIG.store.packed:
+
+    rule pack:
+        input:
+            scans=rules.cohort.output.scans,
+        output:
+            # update: the card says what the copy holds already. The copy itself is beside it.
+            card=update(PACKED),
+        log:
+            f"{RESULTS}/logs/pack.log",
+        conda:
+            "../envs/train.yaml"
+        threads: CONFIG.pretraining.threads
+        params:
+            settings=settings.pack(CONFIG),
+        shell:
+            "exec ctssl stage pack --settings {params.settings:q} --log {log:q}"
+            " --scans {input.scans:q} --out {output.card:q}"
+
+
 rule enough:
     input:
         failures=rules.cohort.output.failures,
         quality=rules.cohort.output.quality,
+        # Here and not in pretrain, which waits for this job: another input would retrain.
+        packed=PACKED if CONFIG.store.packed else [],
     output:
         text=ENOUGH,
     log:

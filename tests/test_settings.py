@@ -53,6 +53,7 @@ def texts(folder, overlay=None, rows=ROWS) -> dict[str, str]:
         "volume": settings.volume(chosen, manifest, "a"),
         "register": settings.register(chosen),
         "store": settings.store(chosen),
+        "pack": settings.pack(chosen),
         "cohort": settings.cohort(chosen, manifest),
         "enough": settings.enough(chosen),
         "pretrain": settings.pretrain(chosen, manifest, "one"),
@@ -97,6 +98,7 @@ TARGETS = STUDY["evaluation"]["targets"]
         ({"graph": {"edges": "topology"}}, {"register"} | PREPARED),
         ({"graph": {"min_overlap": 0.2}}, set()),  # of a rule that is not chosen
         ({"store": {"min_inside_fraction": 0.4}}, {"register"} | PREPARED),
+        ({"store": {"packed": True}}, set()),  # where patches are read from, and no other patches
         ({"quality": {"warn_dice": 0.5}}, {"cohort"}),
         ({"limits": {"max_excluded_fraction": 0.5}}, {"enough"}),
         ({"pretraining": {"precision": "fp32"}}, {"pretrain"}),

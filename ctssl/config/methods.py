@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from ctssl.config.augment import Augment
 from ctssl.config.base import Section
 
 
@@ -17,6 +18,12 @@ class MethodOptions(Section):
     learning_rate: float = Field(default=0.03, gt=0, description="[P][C] at the start; a cosine leads to 0")
     sgd_momentum: float = Field(default=0.9, ge=0, lt=1, description="[P][C]")
     weight_decay: float = Field(default=1e-4, ge=0, description="[P][C]")
+    optimiser: Literal["sgd", "adam"] = Field(
+        default="sgd", description="sgd [C]; adam [P], of which the text gives SGD's rate and momentum"
+    )
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="[us] longest gradient of a step, over all parameters; null: any"
+    )
     hu_min: int = Field(default=-1024, description="[C]; shown to the network as -1")
     hu_max: int = Field(default=240, description="[C]; shown to the network as 1")
 
@@ -32,36 +39,6 @@ class MethodOptions(Section):
         return self
 
 
-class Augment(Section):
-    """augment: what makes two views of a patch; [C] throughout, in the order gamma, noise, warp."""
-
-    gamma_probability: float = Field(default=0.25, ge=0, le=1)
-    gamma_range: tuple[float, float] = Field(default=(0.5, 4.5), description="uniform exponent")
-    noise_probability: float = Field(default=0.25, ge=0, le=1)
-    noise_max_hu: float = Field(default=50.0, ge=0, description="sigma is uniform from 0 to this")
-    rotation_deg: float = Field(default=10.0, ge=0, description="uniform on either side, per axis")
-    translation_voxels: float = Field(default=12.0, ge=0, description="uniform on either side, per axis")
-    scale: float = Field(default=0.1, ge=0, lt=1, description="factor 1 plus or minus this, per axis")
-    elastic_sigma_voxels: tuple[float, float] = Field(
-        default=(8.0, 12.0), description="smoothing of the noise that displaces voxels"
-    )
-    elastic_magnitude: float = Field(
-        default=1264.0,
-        ge=0,
-        description="factor up to this; in the patch's centre the displacement's sd is 0.0019 (sigma 12) to "
-        "0.0038 (sigma 8) of it",
-    )
-
-    @model_validator(mode="after")
-    def _ranges_rise(self) -> "Augment":
-        for name in ("gamma_range", "elastic_sigma_voxels"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                msg = f"{name} is two rising numbers above 0, but this is [{low}, {high}]"
-                raise ValueError(msg)
-        return self
-
-
 class ContextAware(MethodOptions):
     """context-aware: conditional patch encoder and graph network (paper Eq. 4 to 9)."""
 
@@ -72,6 +49,10 @@ class ContextAware(MethodOptions):
     temperature: float = Field(default=0.2, gt=0, description="[P][C]")
     momentum: float = Field(default=0.999, ge=0, lt=1, description="[C]; of the key networks")
     queue_size: int = Field(default=4096, ge=1, description="[P][C]; keys per landmark, and of whole scans")
+    random_negatives: bool = Field(
+        default=False,
+        description="[C] true: the random directions that a queue starts with count as negatives",
+    )
     patch_batch: int = Field(default=128, ge=2, description="[P][C]; scans per patch step (B_l)")
     graph_batch: int = Field(default=16, ge=1, description="[P][C]; scans per graph step (B_g)")
     patch_rounds: int = Field(

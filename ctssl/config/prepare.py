@@ -127,11 +127,12 @@ class Graph(Section):
 
 
 class Store(Section):
-    """store: what makes a landmark valid."""
+    """store: what makes a landmark valid; whether training reads a packed copy."""
 
     min_inside_fraction: float = Field(
         ge=0, le=1, description="part of a patch that must lie in the scan's field of view"
     )
+    packed: bool = Field(description="pretrain from a copy of all stores in files of many scans each")
 
 
 class Quality(Section):

@@ -29,6 +29,10 @@ class Pretraining(Section):
     threads: int = Field(ge=1, le=1024, description="CPU threads of one training")
     precision: Literal["bf16", "fp32"]
     checkpoint_steps: int = Field(ge=1, description="optimiser steps between checkpoints")
+    checkpoints: int = Field(ge=1, le=100, description="how many of the latest are kept")
+    devices: int = Field(ge=1, le=1024, description="GPUs, or CPU processes, of one training")
+    passes: int = Field(ge=1, le=1024, description="parts of a step's batch: less memory, same result")
+    compile_networks: bool = Field(description="torch.compile; may pay on a GPU")
 
 
 class Run(Section):

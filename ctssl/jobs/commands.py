@@ -1,5 +1,6 @@
 """`ctssl stage ...`: the commands that the rules call. A log's first line repeats the command."""
 
+import json
 import shlex
 import sys
 import traceback
@@ -14,8 +15,8 @@ from ctssl.errors import CtsslError, MachineFault, machine_fault
 from ctssl.files import writing_to
 from ctssl.jobs import atlas as atlas_job
 from ctssl.jobs import cohort as cohort_jobs
+from ctssl.jobs import packing, study, supervise
 from ctssl.jobs import scan as scan_jobs
-from ctssl.jobs import study, supervise
 from ctssl.log import keep, redirect, say
 from ctssl.prepare.machine import Machine
 
@@ -68,14 +69,15 @@ def _machine_limits(function: Callable[..., None]) -> Callable[..., None]:
     return click.option("--memory-mb", type=int, required=True, help="more counts as a crash")(function)
 
 
+def _attempts(function: Callable[..., None]) -> Callable[..., None]:
+    function = click.option("--attempt", type=int, default=1)(function)
+    return click.option("--tries", type=int, default=1, help="a crash in the last one excludes a scan")(
+        function
+    )
+
+
 def _scan_options(function: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--scan", required=True),
-        click.option("--attempt", type=int, default=1),
-        click.option("--tries", type=int, default=1, help="a crash in the last one excludes the scan"),
-    ):
-        function = option(function)
-    return _machine_limits(function)
+    return _machine_limits(_attempts(click.option("--scan", required=True)(function)))
 
 
 def _reading_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -146,6 +148,12 @@ def store(volume: Path, registration: Path, **values: Any) -> None:
     scan_jobs.store(_scan_job("store", values), volume, registration)
 
 
+@_job("scans", "out")
+def pack(settings: str, scans: Path, out: Path) -> None:
+    """Bring the packed copy of all stores up to date."""
+    packing.pack(settings, scans, out)
+
+
 @_job("failures", "quality", "scans", "sheet")
 def cohort(settings: str, **out: Path) -> None:
     """Write the tables of the cohort and its contact sheet."""
@@ -166,11 +174,17 @@ def run_settings(settings: str, out: Path) -> None:
 
 @_job("atlas", "scans", "weights")
 @click.option("--seed", type=int, required=True)
-@click.option("--checkpoint-steps", type=int, required=True)
-@_machine_options
-def pretrain(settings: str, device: Any, threads: int, **values: Any) -> None:
+@click.option("--threads", type=int, required=True, help="CPU threads of all devices together")
+@click.option("--machine", required=True, help="JSON: the rest of section pretraining")
+@click.option("--packed", default="none", help="card of a packed copy, read in place of the stores; or: none")
+@_attempts
+def pretrain(settings: str, threads: int, machine: str, packed: str, **values: Any) -> None:
     """Pretrain one run."""
-    study.pretrain(settings, machine=study.Machine(device, threads), **values)
+    rest = json.loads(machine)
+    threads = max(1, threads // rest["devices"])
+    copy = None if packed == "none" else Path(packed)
+    del values["attempt"], values["tries"]  # they concern the log alone
+    study.pretrain(settings, machine=rest | {"threads": threads}, packed=copy, **values)
 
 
 @_job("atlas", "scans", "weights", "out")

@@ -13,7 +13,19 @@ from ctssl.errors import ConfigError
 from ctssl.jobs.status import STAGES
 
 FOLDERS = (
-    *("atlas", "cache", "features", "figures", "logs", "probes", "quality", "runs", "splits", "tables"),
+    *(
+        "atlas",
+        "cache",
+        "features",
+        "figures",
+        "logs",
+        "packed",
+        "probes",
+        "quality",
+        "runs",
+        "splits",
+        "tables",
+    ),
     *STAGES,
 )
 """Directly below the results: what jobs write into."""

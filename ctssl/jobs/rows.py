@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ctssl.errors import ManifestError
+from ctssl.errors import CohortError, ManifestError
 from ctssl.escaping import in_csv
 from ctssl.manifest import Manifest
 
@@ -14,6 +14,18 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a table, column -> text."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def some_rows(scans: Path) -> list[dict[str, str]]:
+    """The rows of the cohort's table of scans.
+
+    Raises:
+        CohortError: there is none.
+    """
+    rows = read_rows(scans)
+    if not rows:
+        raise CohortError("no scan has a patch store", "failures.csv and `ctssl status` say why")
+    return rows
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ctssl import settings as stage_settings
 from ctssl.config.prepare import Registration
-from ctssl.config.prepare import Store as StoreSettings
 from ctssl.errors import ScanError
 from ctssl.files import writing_to
 from ctssl.jobs import outputs, supervise
@@ -144,7 +143,7 @@ def _register(job: ScanJob, settings: dict[str, Any], volume: Path, picture: Pat
     from ctssl.prepare.registration import register
 
     chosen = Registration(**settings["registration"])
-    inside = StoreSettings(**settings["store"]).min_inside_fraction
+    inside = settings["store"]["min_inside_fraction"]
     atlas = read_atlas(job.atlas)
     scan, target = _scan_lungs(volume), _atlas_lungs(job.atlas)
     aligned = register(scan, target, atlas.landmarks_mm, chosen, job.out)

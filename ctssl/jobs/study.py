@@ -5,14 +5,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ctssl import settings as stage_settings
 from ctssl.cards import open_file
-from ctssl.config.study import Pretraining, Run, Target
-from ctssl.errors import CohortError, StoreError
-from ctssl.jobs.rows import check_unchanged, read_rows
-from ctssl.log import Progress, tell
+from ctssl.config.study import Pretraining, Target
+from ctssl.errors import CohortError
+from ctssl.jobs.rows import check_unchanged, read_rows, some_rows
+from ctssl.log import tell
 from ctssl.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -23,39 +23,59 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a training or extraction runs on: device as in the config, CPU threads."""
+    """What an extraction runs on: device as in the config, CPU threads."""
 
     device: Literal["cuda", "cpu", "auto"]
     threads: int
 
 
 def pretrain(
-    text: str, seed: int, atlas: Path, scans: Path, weights: Path, machine: Machine, checkpoint_steps: int
+    text: str,
+    seed: int,
+    atlas: Path,
+    scans: Path,
+    weights: Path,
+    machine: dict[str, Any],
+    packed: Path | None = None,
 ) -> None:
-    """Pretrain one run on its frozen scans; the first job freezes those that have a store."""
-    from ctssl.prepare.atlas import read_atlas
-    from ctssl.train.loop import PretrainJob
-    from ctssl.train.loop import pretrain as train
+    """Pretrain one run on its frozen scans; the first job freezes those that have a store.
+
+    Args:
+        text: the rule's settings.
+        seed: of the training.
+        atlas: folder.
+        scans: the cohort's table.
+        weights: file to write.
+        machine: what of `pretraining` results do not depend on.
+        packed: card of a packed copy, which is read in place of the stores.
+    """
+    from ctssl.train.jobfile import JobFile, read_job
 
     settings = stage_settings.parse("pretrain", text)
     rows = {row["scan"]: row for row in read_rows(scans)}
     chosen = [rows[scan] for scan in _freeze(weights.parents[2] / "scans.txt", list(rows)) if scan in rows]
-    chest = read_atlas(atlas)
-    job = PretrainJob(
-        run=Run(**settings["run"]),
-        pretraining=Pretraining(
-            device=machine.device,
-            threads=machine.threads,
-            precision=settings["precision"],
-            checkpoint_steps=checkpoint_steps,
-        ),
-        atlas=chest,
-        stores=[_open(scans, row, chest.id) for row in chosen],
+    pretraining = Pretraining(**machine, precision=settings["precision"])
+    path = weights.parent / "job.json"
+    JobFile(
+        run=settings["run"],
+        pretraining=pretraining.model_dump(mode="json"),
+        atlas=str(atlas),
+        stores=[str(_path(scans, row)) for row in chosen],
+        packed=str(packed.parent) if packed else None,
+        digests={row["scan"]: row["store"] for row in chosen},
         subjects=[row["subject"] for row in chosen],
         seed=seed,
-        out=weights.parent,
-    )
-    train(job)
+        out=str(weights.parent),
+    ).write(path)
+    if pretraining.devices > 1:
+        from ctssl.train.launch import train_together
+
+        train_together(path, pretraining)
+    else:
+        from ctssl.train.loop import pretrain as train
+
+        train(read_job(path))
+    path.unlink()
 
 
 def features(text: str, atlas: Path, scans: Path, weights: Path, machine: Machine, out: Path) -> None:
@@ -96,7 +116,7 @@ def splits(text: str, scans: Path, out: Path) -> None:
     if settings["stratify"]:
         labels = manifest.column(settings["stratify"])
         strata = {row["subject"]: labels[row["scan"]] for row in reversed(read_rows(scans))}
-    subjects = list(dict.fromkeys(row["subject"] for row in _some_rows(scans)))
+    subjects = list(dict.fromkeys(row["subject"] for row in some_rows(scans)))
     write_splits(out, subjects, strata, settings["folds"], settings["split_seed"])
 
 
@@ -168,27 +188,17 @@ def _freeze(path: Path, scans: Sequence[str]) -> list[str]:
 
 def _stores(scans: Path, atlas: str | None = None) -> tuple[list["Store"], list[str]]:
     """The stores of the cohort and the subject of each."""
-    rows = _some_rows(scans)
-    stores = []
-    with Progress("opening stores", len(rows), "stores") as progress:
-        for row in rows:
-            stores.append(_open(scans, row, atlas))
-            progress.advance()
+    from ctssl.store.reader import open_named
+
+    rows = some_rows(scans)
+    digests = {row["scan"]: row["store"] for row in rows}
+    stores = open_named([_path(scans, row) for row in rows], digests, atlas=atlas)
     return stores, [row["subject"] for row in rows]
 
 
-def _open(scans: Path, row: dict[str, str], atlas: str | None) -> "Store":
-    """The store of a row, where relative paths start at the table; it is the one that the cohort job saw."""
-    from ctssl.store.reader import open_store
-
-    path = (scans.parent / row["path"]).resolve()
-    store = open_store(path, atlas=atlas)
-    if (store.scan, store.card["digest"]) != (row["scan"], row["store"]):
-        raise StoreError(
-            f"{path} is not the store of {row['scan']} that {scans} names",
-            "delete that table and run the same snakemake command: it looks at all stores again",
-        )
-    return store
+def _path(scans: Path, row: dict[str, str]) -> Path:
+    """Where the store of a row lies; relative paths start at the table."""
+    return (scans.parent / row["path"]).resolve()
 
 
 def _table(path: Path) -> "pd.DataFrame":
@@ -211,10 +221,3 @@ def _table(path: Path) -> "pd.DataFrame":
 
 
 _ANEW = "delete it and run the same snakemake command"
-
-
-def _some_rows(scans: Path) -> list[dict[str, str]]:
-    rows = read_rows(scans)
-    if not rows:
-        raise CohortError("no scan has a patch store", "failures.csv and `ctssl status` say why")
-    return rows

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from ctssl.errors import ConfigError
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor, nn
 
     from ctssl.config.methods import MethodOptions
@@ -30,7 +29,13 @@ class Phase:
         batch: samples per step, at most.
         rounds: rounds in one turn of the cycle of phases.
         parameters: what its optimiser moves.
-        loss: (batch, rng) -> "total", which has the gradient, and other named terms.
+        groups: batch norm groups of a full batch.
+        keys: batch -> (B, F) what the queries of these scans should match, without gradient; they are made
+            of all scans before any loss. None: the loss needs none.
+        key_features: F.
+        loss: (batch, keys of its scans) -> "total", the mean over the scans, which has the gradient, and
+            other named means. A batch is shared out (ctssl.train.parts), so it depends on no other scan
+            than those of its batch norm groups.
     """
 
     name: str
@@ -38,7 +43,25 @@ class Phase:
     batch: int
     rounds: int
     parameters: "list[nn.Parameter]"
-    loss: "Callable[[Batch, np.random.Generator], dict[str, Tensor]]"
+    groups: int
+    keys: "Callable[[Batch], Tensor] | None"
+    key_features: int
+    loss: "Callable[[Batch, Tensor | None], dict[str, Tensor]]"
+
+
+@dataclass(frozen=True)
+class Made:
+    """The keys of a whole step.
+
+    Attributes:
+        vectors: (B, F).
+        subjects: (B,) long.
+        landmark: of a batch of one landmark; 0 of whole scans.
+    """
+
+    vectors: "Tensor"
+    subjects: "Tensor"
+    landmark: int
 
 
 class Embedder(Protocol):
@@ -66,7 +89,10 @@ class Method(Protocol):
     def phases(self) -> list[Phase]:
         """The cycle of phases."""
 
-    def after_step(self, phase: Phase) -> None:
+    def networks(self) -> "list[nn.Module]":
+        """Those whose forward passes take the time: torch.compile is worth its minutes there."""
+
+    def after_step(self, phase: Phase, made: Made | None) -> None:
         """Momentum and queues; the only place where a method changes its own buffers."""
 
     def embed(self, batch: "Batch") -> "Tensor":

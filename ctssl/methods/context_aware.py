@@ -4,19 +4,19 @@ Source: Sun, Yu, Batmanghelich, "Context Matters: Graph-based Self-supervised Re
 for Medical Images", AAAI 2021; batmanlab/Context_Aware_SSL@6fa7acb where the options say so.
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ctssl.config.methods import ContextAware as Options
-from ctssl.methods import Phase
+from ctssl.methods import Made, Phase
 from ctssl.methods.contrast import KeyQueue, Keys, follow, info_nce
 from ctssl.networks.conv3d import PatchEncoder
 from ctssl.networks.graph import GraphNetwork, Graphs
 from ctssl.prepare.atlas import Atlas
 from ctssl.train import augment
 from ctssl.train.batches import Batch
+from ctssl.train.random import of_view
 
 CHUNK = 128
 """Patches that go through the trunk together where no gradient is wanted."""
@@ -33,9 +33,9 @@ class Embedder(nn.Module):
     def __init__(self, options: Options) -> None:
         super().__init__()
         self.options = options
-        width, layers, groups = options.feature_size, options.head_layers, options.bn_groups
-        self.encoder = PatchEncoder(width, layers, conditional=options.conditional, groups=groups)
-        self.graph = GraphNetwork(width, layers, groups=groups) if options.graph else None
+        width, layers = options.feature_size, options.head_layers
+        self.encoder = PatchEncoder(width, layers, conditional=options.conditional)
+        self.graph = GraphNetwork(width, layers) if options.graph else None
 
     @torch.no_grad()
     def trunk(self, windowed: Tensor) -> Tensor:
@@ -79,7 +79,6 @@ class ContextAware(nn.Module):
         self.register_buffer("coordinates", places)
         self.patch_queue = KeyQueue(len(places), options.queue_size, options.feature_size)
         self.graph_queue = KeyQueue(1, options.queue_size, options.feature_size) if options.graph else None
-        self._new: tuple[int, Keys] | None = None
 
     @classmethod
     def build(cls, options: Options, atlas: Atlas) -> "ContextAware":
@@ -94,58 +93,84 @@ class ContextAware(nn.Module):
     def phases(self) -> list[Phase]:
         """T_l rounds for the encoder, then T_g steps for the graph network."""
         o = self.options
-        encoder = list(self.query.encoder.parameters())
-        phases = [Phase("patch", "landmark", o.patch_batch, o.patch_rounds, encoder, self.patch_loss)]
+        phases = [
+            Phase(
+                name="patch",
+                unit="landmark",
+                batch=o.patch_batch,
+                rounds=o.patch_rounds,
+                parameters=list(self.query.encoder.parameters()),
+                groups=o.bn_groups,
+                keys=self.patch_keys,
+                key_features=o.feature_size,
+                loss=self.patch_loss,
+            )
+        ]
         if self.query.graph is not None:
-            graph = list(self.query.graph.parameters())
-            phases.append(Phase("graph", "scan", o.graph_batch, o.graph_steps, graph, self.graph_loss))
+            graph = Phase(
+                name="graph",
+                unit="scan",
+                batch=o.graph_batch,
+                rounds=o.graph_steps,
+                parameters=list(self.query.graph.parameters()),
+                groups=o.bn_groups,
+                keys=self.graph_keys,
+                key_features=o.feature_size,
+                loss=self.graph_loss,
+            )
+            phases.append(graph)
         return phases
 
-    def patch_loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        """L_l (Eq. 5) of a batch of one landmark across scans; its keys wait for after_step.
+    @torch.no_grad()
+    def patch_keys(self, batch: Batch) -> Tensor:
+        """(B, F) of length one: the key encoder's projections of the second view of each patch."""
+        self.key.encoder.train()
+        second = self._view(batch, 1)
+        projected = self.key.encoder(second, self.coordinates[batch.landmarks], batch.groups)
+        return functional.normalize(projected.float())
+
+    def patch_loss(self, batch: Batch, keys: Tensor | None) -> dict[str, Tensor]:
+        """L_l (Eq. 5) of patches of one landmark across scans.
 
         Raises:
             ValueError: the batch mixes landmarks.
         """
-        landmark = int(batch.landmarks[0])
-        if not bool((batch.landmarks == landmark).all()):
+        if batch.landmark is None:
             msg = f"a patch batch is of one landmark, but this has {batch.landmarks.unique().tolist()}"
             raise ValueError(msg)
         self.query.encoder.train()
-        self.key.encoder.train()
-        first, second = self._view(batch.patches, rng), self._view(batch.patches, rng)
-        places = self.coordinates[batch.landmarks]  # all the same, so keys may be shuffled without them
-        query = self.query.encoder(first, places)
-        order = self._shuffled(len(second), rng)
-        with torch.no_grad():
-            key = self.key.encoder(second[order], places)[order.argsort()]
-        return self._contrast("patch", landmark, (query, key), batch.subjects)
+        first = self._view(batch, 0)
+        query = self.query.encoder(first, self.coordinates[batch.landmarks], batch.groups)
+        return self._contrast(query, keys, batch.subjects, self.patch_queue, batch.landmark)
 
-    def graph_loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        """L_g (Eq. 8) of whole scans on features of the encoder as it is, which gets no gradient.
+    @torch.no_grad()
+    def graph_keys(self, batch: Batch) -> Tensor:
+        """(B, F) of length one: the key graph network's projections of the second view of each scan.
 
         Both views go through the query encoder in evaluation mode, as released.
         """
-        query_graph, key_graph, _ = self._pair("graph")
-        self.query.encoder.eval()
-        query_graph.train()
-        key_graph.train()
-        first, second = self._nodes(batch, rng), self._nodes(batch, rng)
-        graphs = Graphs(batch.counts, batch.edges)
-        query = query_graph(first, graphs)
-        order = self._shuffled(len(batch.counts), rng)
-        with torch.no_grad():
-            reordered, nodes = graphs.reordered(order)
-            key = key_graph(second[nodes], reordered)[order.argsort()]
-        return self._contrast("graph", 0, (query, key), batch.subjects)
+        _, graph, _ = self._pair("graph")
+        graph.train()
+        projected = graph(self._nodes(batch, 1), Graphs(batch.counts, batch.edges), batch.groups)
+        return functional.normalize(projected.float())
 
-    def after_step(self, phase: Phase) -> None:
+    def graph_loss(self, batch: Batch, keys: Tensor | None) -> dict[str, Tensor]:
+        """L_g (Eq. 8) of whole scans on features of the encoder as it is, which gets no gradient."""
+        graph, _, queue = self._pair("graph")
+        graph.train()
+        query = graph(self._nodes(batch, 0), Graphs(batch.counts, batch.edges), batch.groups)
+        return self._contrast(query, keys, batch.subjects, queue, 0)
+
+    def networks(self) -> list[nn.Module]:
+        """Both encoders, which the patch phase runs forward and back."""
+        return [self.query.encoder, self.key.encoder]
+
+    def after_step(self, phase: Phase, made: Made | None) -> None:
         """The phase's key network follows and its queue takes the keys of this step."""
-        assert self._new is not None, "a loss comes before after_step"
-        (ring, keys), self._new = self._new, None
+        assert made is not None, "both phases make keys"
         query, key, queue = self._pair(phase.name)
         follow(key, query, self.options.momentum)
-        queue.enqueue(ring, keys)
+        queue.enqueue(made.landmark, Keys(made.vectors, made.subjects))
 
     def embed(self, batch: Batch) -> Tensor:
         """(B, F) features of the scans."""
@@ -161,29 +186,33 @@ class ContextAware(nn.Module):
         return self.query.graph, self.key.graph, self.graph_queue
 
     def _contrast(
-        self, phase: str, ring: int, views: tuple[Tensor, Tensor], subjects: Tensor
+        self, query: Tensor, keys: Tensor | None, subjects: Tensor, queue: KeyQueue, ring: int
     ) -> dict[str, Tensor]:
-        """InfoNCE of the projections of both views (query, key); the keys wait for after_step."""
-        query, key = (functional.normalize(view.float()) for view in views)
-        keys = Keys(key, subjects)
-        self._new = (ring, keys)
-        return info_nce(query, keys, self._pair(phase)[2].keys(ring), self.options.temperature)
+        """InfoNCE of projections (B, F) with their keys; how old the negatives are."""
+        assert keys is not None, "both phases make keys"
+        query = functional.normalize(query.float())
+        o, ours = self.options, Keys(keys, subjects)
+        terms = info_nce(query, ours, queue.keys(ring), o.temperature, random=o.random_negatives)
+        return {**terms, "queue_age": queue.age(ring)}
 
-    def _view(self, patches: Tensor, rng: np.random.Generator, *, shared: bool = False) -> Tensor:
-        """(M, 1, E, E, E) windowed patches, augmented each for itself, or all of them alike."""
+    def _view(self, batch: Batch, number: int) -> Tensor:
+        """(M, 1, E, E, E) windowed patches of a view, each augmented for itself."""
         o = self.options
-        hu = patches.float().clamp(o.hu_min, o.hu_max)
-        count = len(hu)
-        owner = torch.zeros(count, dtype=torch.long) if shared else torch.arange(count)
-        drawn = augment.draw(o.augment, 1 if shared else count, rng)
-        return augment.to_window(augment.apply(drawn, hu, owner.to(hu.device)), o.hu_min, o.hu_max)
+        return augment.augmented(
+            o.augment, batch.patches, of_view(batch.random, number), (o.hu_min, o.hu_max)
+        )
 
-    def _nodes(self, batch: Batch, rng: np.random.Generator) -> Tensor:
-        """(M, F): C(x) of one augmented view, scan by scan to bound memory."""
-        shared = self.options.graph_augmentation == "shared"
-        scans = batch.patches.split(batch.counts.tolist())
-        return torch.cat([self.query.trunk(self._view(scan, rng, shared=shared)) for scan in scans])
+    def _nodes(self, batch: Batch, number: int) -> Tensor:
+        """(M, F): C(x) of one view, scan by scan to bound memory.
 
-    def _shuffled(self, count: int, rng: np.random.Generator) -> Tensor:
-        """(count,) a random order, on the method's device."""
-        return torch.from_numpy(rng.permutation(count)).to(self.coordinates.device)
+        Shared: a scan's patches have one draw, that of the scan; only noise is each patch's own.
+        """
+        self.query.encoder.eval()
+        o, counts = self.options, list(batch.counts)
+        own, whole = of_view(batch.random, number).split(counts), of_view(batch.scan_random, number).split(1)
+        nodes = []
+        for patches, keys, scan in zip(batch.patches.split(counts), own, whole, strict=True):
+            draws = (scan, torch.zeros_like(keys)) if o.graph_augmentation == "shared" else None
+            view = augment.augmented(o.augment, patches, keys, (o.hu_min, o.hu_max), draws=draws)
+            nodes.append(self.query.trunk(view))
+        return torch.cat(nodes)

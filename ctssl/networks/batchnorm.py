@@ -1,9 +1,9 @@
-"""Batch normalisation over fixed groups of a batch, whatever the number of devices."""
+"""Batch normalisation over fixed groups of a batch, whatever pass or device computes a group."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -21,13 +21,11 @@ def group_sizes(samples: int, groups: int) -> list[int]:
 class GroupedBatchNorm(_BatchNorm):
     """Batch normalisation in which each group of a batch has its own statistics.
 
-    Takes (B, C) or (B, C, ...). State and evaluation mode are those of torch's BatchNorm; while
-    training, the running statistics move by the mean over the groups. A query can so not be matched to
-    its key by the statistics that both saw, when keys are permuted between groups.
+    Takes (B, C) or (B, C, ...). State and evaluation mode are those of torch's BatchNorm. A query cannot be
+    matched to its key by the statistics that both saw, when keys are permuted between groups.
 
-    Args:
-        features: channels C.
-        groups: groups of a batch that is given without sizes; fewer where they would be too small.
+    While training, a pass only notes the statistics of its groups; `settle` moves the running ones, once a
+    step, by the mean over all groups of all passes and devices.
 
     Source: shuffled batch normalisation of MoCo (arXiv 1911.05722, section 3.3), groups for GPUs.
     """
@@ -35,14 +33,16 @@ class GroupedBatchNorm(_BatchNorm):
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
+    noted: Tensor
     momentum: float
 
-    def __init__(self, features: int, groups: int) -> None:
+    def __init__(self, features: int) -> None:
         super().__init__(features)
-        self.groups = groups
+        # sums over the groups since the last settling: means, variances, and in the last column their number
+        self.register_buffer("noted", torch.zeros(2, features + 1), persistent=False)
 
     def forward(self, x: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
-        """(B, C, ...) normalised; `sizes` are those of consecutive groups along the first axis.
+        """(B, C, ...) normalised; `sizes` are those of consecutive groups along the first axis, or one group.
 
         Raises:
             ValueError: a group has a single value per channel, whose variance says nothing.
@@ -51,24 +51,43 @@ class GroupedBatchNorm(_BatchNorm):
             return functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        sizes = sizes if sizes is not None else group_sizes(len(x), self.groups)
-        parts, means, variances = [], [], []
-        for part in x.split(list(sizes)):
-            if part.numel() // part.shape[1] < 2:
-                msg = (
-                    f"a batch norm group needs at least 2 values a channel, but has shape {tuple(part.shape)}"
-                )
-                raise ValueError(msg)
-            mean, variance = self.running_mean.clone(), self.running_var.clone()
-            parts.append(
-                functional.batch_norm(
-                    part, mean, variance, self.weight, self.bias, True, self.momentum, self.eps
-                )
-            )
-            means.append(mean)
-            variances.append(variance)
-        with torch.no_grad():
-            self.running_mean.copy_(torch.stack(means).mean(0))
-            self.running_var.copy_(torch.stack(variances).mean(0))
-            self.num_batches_tracked.add_(1)
+        parts = [self._normalised(part) for part in x.split(list(sizes or [len(x)]))]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        if x.numel() // x.shape[1] < 2:
+            msg = f"a batch norm group needs at least 2 values a channel, but has shape {tuple(x.shape)}"
+            raise ValueError(msg)
+        mean, variance = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        # momentum 1: the two become the statistics of these values
+        x = functional.batch_norm(x, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
+        with torch.no_grad():
+            self.noted[0, :-1] += mean
+            self.noted[1, :-1] += variance
+            self.noted[:, -1] += 1
+        return x
+
+
+@torch.no_grad()
+def settle(network: nn.Module, summed: Callable[[Tensor], Tensor]) -> None:
+    """Nothing; moves the running statistics of a network by the mean over the groups of this step.
+
+    Args:
+        network: in whose batch norms passes were noted, here or on other devices.
+        summed: a tensor -> its sum over all devices.
+    """
+    norms = list(_norms(network))
+    if not norms:
+        return
+    noted = summed(torch.cat([norm.noted.flatten() for norm in norms]))
+    for norm, sums in zip(norms, noted.split([norm.noted.numel() for norm in norms]), strict=True):
+        means, variances = sums.view_as(norm.noted)
+        groups, moved = means[-1].clamp_min(1), means[-1] > 0  # asked on the device: a GPU is not waited for
+        norm.running_mean.lerp_(means[:-1] / groups, moved * norm.momentum)
+        norm.running_var.lerp_(variances[:-1] / groups, moved * norm.momentum)
+        norm.num_batches_tracked.add_(moved)
+        norm.noted.zero_()
+
+
+def _norms(network: nn.Module) -> Iterator[GroupedBatchNorm]:
+    return (module for module in network.modules() if isinstance(module, GroupedBatchNorm))

@@ -1,5 +1,7 @@
 """The conditional patch encoder E: a trunk C of 13 convolutions and a dense head f."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -28,47 +30,50 @@ class PatchEncoder(nn.Module):
         features: width F of C(x) and of the projection.
         head_layers: dense layers of f.
         conditional: whether f sees the landmark's coordinates.
-        groups: batch norm groups.
 
     Source: paper section "Learning Patch-level Representation"; layers of
     batmanlab/Context_Aware_SSL@6fa7acb.
     """
 
-    def __init__(self, features: int, head_layers: int, *, conditional: bool, groups: int) -> None:
+    def __init__(self, features: int, head_layers: int, *, conditional: bool) -> None:
         super().__init__()
         self.conditional = conditional
-        self.conv1, self.bn1 = _conv(1, 8), GroupedBatchNorm(8, groups)
-        self.conv2, self.bn2 = _conv(8, 8, stride=2), GroupedBatchNorm(8, groups)
-        self.downsample1 = _halving(8, 16, groups)
-        self.downsample2 = _halving(16, 32, groups)
-        self.downsample3 = _halving(32, 64, groups)
-        self.conv3, self.bn3 = _conv(64, features), GroupedBatchNorm(features, groups)
-        self.conv4, self.bn4 = _conv(features, features, stride=2), GroupedBatchNorm(features, groups)
+        self.conv1, self.bn1 = _conv(1, 8), GroupedBatchNorm(8)
+        self.conv2, self.bn2 = _conv(8, 8, stride=2), GroupedBatchNorm(8)
+        self.downsample1 = Halving(8, 16)
+        self.downsample2 = Halving(16, 32)
+        self.downsample3 = Halving(32, 64)
+        self.conv3, self.bn3 = _conv(64, features), GroupedBatchNorm(features)
+        self.conv4, self.bn4 = _conv(features, features, stride=2), GroupedBatchNorm(features)
         self.fc = dense_head(features + 3 * conditional, features, head_layers)
 
-    def trunk(self, patches: Tensor) -> Tensor:
+    def trunk(self, patches: Tensor, groups: Sequence[int] | None = None) -> Tensor:
         """(B, F): C(x) of patches (B, 1, E, E, E) in [-1, 1], axes z, y, x.
 
         Made for E = 32, of which one voxel is left. Of more voxels the mean is taken; that is ours.
+
+        Args:
+            patches: in channels_last_3d they are fastest.
+            groups: sizes of the batch norm groups while training; one group when None.
         """
         elu = nn.functional.elu
-        x = elu(self.bn1(self.conv1(patches)))  # (B, 8, 32, 32, 32), and so on for E = 32
-        x = elu(self.bn2(self.conv2(x)))  # (B, 8, 16, 16, 16)
-        x = self.downsample2(self.downsample1(x))  # (B, 32, 4, 4, 4)
+        x = elu(self.bn1(self.conv1(patches), groups))  # (B, 8, 32, 32, 32), and so on for E = 32
+        x = elu(self.bn2(self.conv2(x), groups))  # (B, 8, 16, 16, 16)
+        x = self.downsample2(self.downsample1(x, groups), groups)  # (B, 32, 4, 4, 4)
         exact = torch.autocast(x.device.type, enabled=False)
         if x.shape[-1] < _SAFE_EDGE:
             with exact:
-                x = self.downsample3(x.float())
+                x = self.downsample3(x.float(), groups)
         else:
-            x = self.downsample3(x)  # (B, 64, 2, 2, 2)
+            x = self.downsample3(x, groups)  # (B, 64, 2, 2, 2)
         with exact:
-            x = elu(self.bn3(self.conv3(x.float())))  # (B, F, 2, 2, 2)
-            x = elu(self.bn4(self.conv4(x)))  # (B, F, 1, 1, 1)
+            x = elu(self.bn3(self.conv3(x.float()), groups))  # (B, F, 2, 2, 2)
+            x = elu(self.bn4(self.conv4(x), groups))  # (B, F, 1, 1, 1)
         return x.flatten(2).mean(2)
 
-    def forward(self, patches: Tensor, coordinates: Tensor) -> Tensor:
+    def forward(self, patches: Tensor, coordinates: Tensor, groups: Sequence[int] | None = None) -> Tensor:
         """(B, F): the projection of patches (B, 1, E, E, E) at coordinates (B, 3), x, y, z in [0, 1]."""
-        return self.project(self.trunk(patches), coordinates)
+        return self.project(self.trunk(patches, groups), coordinates)
 
     def project(self, features: Tensor, coordinates: Tensor) -> Tensor:
         """(B, F): the head on trunk features (B, F) and, when conditional, coordinates (B, 3)."""
@@ -81,8 +86,17 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv3d:
     return nn.Conv3d(inputs, outputs, kernel_size=3, stride=stride, padding=1)
 
 
-def _halving(inputs: int, outputs: int, groups: int) -> nn.Sequential:
-    modules: list[nn.Module] = []
-    for first, stride in ((inputs, 1), (outputs, 1), (outputs, 2)):
-        modules += [_conv(first, outputs, stride), GroupedBatchNorm(outputs, groups), nn.ELU()]
-    return nn.Sequential(*modules)
+class Halving(nn.Sequential):
+    """Three convolutions, each with batch norm and ELU, the last of stride 2."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        modules: list[nn.Module] = []
+        for first, stride in ((inputs, 1), (outputs, 1), (outputs, 2)):
+            modules += [_conv(first, outputs, stride), GroupedBatchNorm(outputs), nn.ELU()]
+        super().__init__(*modules)
+
+    def forward(self, x: Tensor, groups: Sequence[int] | None = None) -> Tensor:
+        """(B, outputs, E/2, E/2, E/2) for x (B, inputs, E, E, E)."""
+        for module in self:
+            x = module(x, groups) if isinstance(module, GroupedBatchNorm) else module(x)
+        return x

@@ -1,11 +1,13 @@
 """The graph network G: one graph convolution over a scan's landmarks, a mean, a dense head."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from ctssl.networks.batchnorm import GroupedBatchNorm, group_sizes
+from ctssl.networks.batchnorm import GroupedBatchNorm
 from ctssl.networks.conv3d import dense_head
 
 
@@ -14,23 +16,16 @@ class Graphs:
     """Several scans' graphs, one after the other.
 
     Attributes:
-        counts: (B,) nodes of each scan; they sum to M.
+        counts: nodes of each of the B scans; they sum to M.
         edges: (E, 2) undirected pairs of nodes, numbers 0 to M - 1, each pair once or more.
     """
 
-    counts: Tensor
+    counts: Sequence[int]
     edges: Tensor
-
-    def reordered(self, scans: Tensor) -> tuple["Graphs", Tensor]:
-        """The same scans in another order, and (M,) where each of their nodes was before."""
-        starts = self.counts.cumsum(0) - self.counts
-        blocks = [torch.arange(int(self.counts[s])) + int(starts[s]) for s in scans.tolist()]
-        nodes = torch.cat(blocks).to(self.edges.device)
-        return Graphs(self.counts[scans], nodes.argsort()[self.edges]), nodes
 
     def mean(self, nodes: Tensor) -> Tensor:
         """(B, F): the mean over each scan's nodes of (M, F)."""
-        parts = nodes.split(self.counts.tolist())
+        parts = nodes.split(list(self.counts))
         return torch.stack([part.mean(0) for part in parts])
 
 
@@ -70,31 +65,36 @@ class GraphNetwork(nn.Module):
     Args:
         features: width F of nodes, S' and projection.
         head_layers: dense layers of f.
-        groups: batch norm groups; a group holds whole scans.
 
     Source: paper section "Learning Graph-level Representation"; layers of
     batmanlab/Context_Aware_SSL@6fa7acb.
     """
 
-    def __init__(self, features: int, head_layers: int, *, groups: int) -> None:
+    def __init__(self, features: int, head_layers: int) -> None:
         super().__init__()
         self.conv1 = GraphConvolution(features, features)
-        self.bn1 = GroupedBatchNorm(features, groups)
+        self.bn1 = GroupedBatchNorm(features)
         self.fc = dense_head(features, features, head_layers)
 
-    def nodes(self, features: Tensor, graphs: Graphs) -> Tensor:
-        """(M, F): h', the node outputs for node features (M, F)."""
-        scans = torch.tensor(group_sizes(len(graphs.counts), self.bn1.groups))
-        sizes = [int(part.sum()) for part in graphs.counts.split(scans.tolist())]
-        return nn.functional.elu(self.bn1(self.conv1(features, graphs.edges), sizes))
+    def nodes(self, features: Tensor, graphs: Graphs, groups: Sequence[int] | None = None) -> Tensor:
+        """(M, F): h', the node outputs for node features (M, F).
 
-    def subjects(self, features: Tensor, graphs: Graphs) -> Tensor:
+        Args:
+            features: of all scans' nodes.
+            graphs: counts and edges of the scans.
+            groups: scans of each batch norm group while training; one group when None.
+        """
+        counts = iter(graphs.counts)
+        nodes = [sum(islice(counts, scans)) for scans in groups or [len(graphs.counts)]]
+        return nn.functional.elu(self.bn1(self.conv1(features, graphs.edges), nodes))
+
+    def subjects(self, features: Tensor, graphs: Graphs, groups: Sequence[int] | None = None) -> Tensor:
         """(B, F): S', the mean of the node outputs, the head dropped."""
-        return graphs.mean(self.nodes(features, graphs))
+        return graphs.mean(self.nodes(features, graphs, groups))
 
-    def forward(self, features: Tensor, graphs: Graphs) -> Tensor:
+    def forward(self, features: Tensor, graphs: Graphs, groups: Sequence[int] | None = None) -> Tensor:
         """(B, F): the projections S of the scans."""
-        return self.fc(self.subjects(features, graphs))
+        return self.fc(self.subjects(features, graphs, groups))
 
 
 def released_graph_state(state: dict[str, Tensor]) -> dict[str, Tensor]:

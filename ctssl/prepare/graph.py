@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
     from ctssl.prepare.atlas import Atlas
@@ -20,6 +19,8 @@ def grid_neighbours(points_mm: np.ndarray, pitch_mm: float) -> np.ndarray:
 
 def pairs_within(points_mm: np.ndarray, distance_mm: float) -> np.ndarray:
     """(E, 2) pairs of points closer than a distance, smaller index first, sorted; no self loops."""
+    from scipy.spatial import cKDTree
+
     pairs = cKDTree(points_mm).query_pairs(distance_mm, output_type="ndarray")
     return _sorted(pairs[_length(points_mm, pairs) < distance_mm])
 
@@ -83,6 +84,8 @@ def scan_size(landmarks_mm: np.ndarray, valid: np.ndarray, atlas: "Atlas") -> fl
 
 def _overlapping(points_mm: np.ndarray, edge_mm: float, min_overlap: float) -> np.ndarray:
     """(E, 2) pairs whose cubes of this edge share more than `min_overlap` of their volume."""
+    from scipy.spatial import cKDTree
+
     pairs = cKDTree(points_mm).query_pairs(edge_mm, p=np.inf, output_type="ndarray")
     apart = np.abs(points_mm[pairs[:, 0]] - points_mm[pairs[:, 1]])
     shared = (np.maximum(edge_mm - apart, 0) / edge_mm).prod(1)

@@ -1,17 +1,30 @@
 """Reading stores with tensorstore: missing or damaged data is an error, never air."""
 
-import math
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ctssl.cards import read_card
 from ctssl.errors import StoreError, system_error
-from ctssl.store.layout import CARD, DTYPES, GROUP, StoreArrays, array_metadata, data_file
+from ctssl.store.checks import check_metadata, check_promises, faults
+from ctssl.store.handles import READ_ERRORS, Patches, cause, file_kvstore, open_array, over_shards
+from ctssl.store.layout import (
+    CARD,
+    DTYPES,
+    GROUP,
+    SMALL,
+    StoreArrays,
+    array_metadata,
+    check_seal,
+    data_file,
+)
+
+OPENERS = 16
+"""Threads that open stores: they wait for the file system, which on a cluster answers in a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +33,7 @@ class Store:
 
     Attributes:
         scan: the scan's id.
+        path: its directory, or that of the packed copy it is read from.
         card: the store's card (digest, atlas, spacing_mm, hu_min, hu_max, measures, ...).
         valid: (N,) bool.
         landmarks_mm: (N, 3), x, y, z in LPS mm of the scan.
@@ -34,7 +48,8 @@ class Store:
     landmarks_mm: np.ndarray
     lung_fraction: np.ndarray
     edges: np.ndarray
-    _patches: Any = field(repr=False)
+    _patches: Patches = field(repr=False)
+    _row: int = field(default=0, repr=False)
 
     def patches(self, landmarks: np.ndarray | None = None) -> np.ndarray:
         """(n, E, E, E) int16 HU, axes landmark, z, y, x; all N landmarks when None."""
@@ -44,39 +59,89 @@ class Store:
     @property
     def patch_voxels(self) -> int:
         """Edge of a patch."""
-        return int(self._patches.shape[-1])
+        return self._patches.edge
 
     def verify(self) -> None:
-        """Nothing, when every value is the one that was written; reads them all.
+        """Nothing, when metadata and every value are those that were written; reads them all.
 
         Raises:
             StoreError: data are missing or changed.
         """
+        try:
+            check_metadata(self.path, self.card["shapes"])
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            raise StoreError(f"{self.path} cannot be opened: {error}", _REMAKE) from error
         small = (self.valid, self.landmarks_mm, self.lung_fraction, self.edges)
-        if StoreArrays(_read(self._patches), *small).digest() != self.card["digest"]:
+        if StoreArrays(self.patches(), *small).digest() != self.card["digest"]:
             raise StoreError(f"the values in {self.path} are not those that were written", _REMAKE)
 
 
 def open_store(path: Path, *, atlas: str | None = None) -> Store:
-    """The store in this directory; what it says of landmarks and edges makes sense.
+    """The store in this directory.
 
     Args:
         path: the store's directory.
         atlas: refuse stores made with an atlas of another id.
 
     Raises:
-        StoreError: no card, missing data, values that cannot be, or another atlas.
+        StoreError: no card, missing data, or another atlas.
     """
-    store = _open_store(path)
-    if atlas is not None and store.card["atlas"] != atlas:
+    return open_stores([path], atlas=atlas)[0]
+
+
+def open_stores(paths: Sequence[Path], *, atlas: str | None = None) -> list[Store]:
+    """The stores in these directories, in order, behind one handle on their patches.
+
+    Args:
+        paths: the stores' directories; all of one atlas.
+        atlas: refuse stores made with an atlas of another id.
+
+    Raises:
+        StoreError: no card, missing data, values that cannot be, another atlas, or patches of several shapes.
+    """
+    if not paths:
+        return []
+    paths = [path.resolve() for path in paths]  # tensorstore refuses paths with ..
+    with ThreadPoolExecutor(min(OPENERS, len(paths))) as pool:
+        cards = list(pool.map(lambda path: _read_card(path, atlas), paths))
+        small = list(pool.map(_read_small, paths, cards))
+    shapes = {tuple(card["shapes"]["patches"]): path for path, card in zip(paths, cards, strict=True)}
+    if len(shapes) > 1:
         raise StoreError(
-            f"{path} was made with atlas {store.card['atlas']}, but this needs atlas {atlas}",
+            "stores that are read together have patches of one shape, but "
+            + ", ".join(f"{path} has {shape}" for shape, path in shapes.items()),
             "use one results directory per atlas",
         )
-    fault = next(_faults(store), None)
-    if fault is not None:
-        raise StoreError(f"{path} cannot be used, for {fault}", _REMAKE)
-    return store
+    (shape,) = shapes
+    patches = over_shards([path / GROUP / "patches" / data_file(shape) for path in paths], shape)
+    each = enumerate(zip(paths, cards, small, strict=True))
+    stores = [Store(c["scan"], p, c, **s, _patches=patches, _row=row) for row, (p, c, s) in each]
+    for store in stores:
+        fault = next(faults(store), None)
+        if fault is not None:
+            raise StoreError(f"{store.path} cannot be used, for {fault}", _REMAKE)
+    return stores
+
+
+def open_named(paths: Sequence[Path], digests: Mapping[str, str], *, atlas: str | None = None) -> list[Store]:
+    """The stores in these directories, which are those that the cohort job saw.
+
+    Args:
+        paths: of the stores.
+        digests: scan -> digest of its store, in the order of the paths.
+        atlas: refuse stores made with an atlas of another id.
+
+    Raises:
+        StoreError: as `open_stores`, or a store is another scan's or was replaced.
+    """
+    stores = open_stores(paths, atlas=atlas)
+    for store, named in zip(stores, digests.items(), strict=True):
+        if (store.scan, store.card["digest"]) != named:
+            raise StoreError(
+                f"{store.path} is not the store of {named[0]} that the results' scans.csv names",
+                "delete that table and run the same snakemake command: it looks at all stores again",
+            )
+    return stores
 
 
 def read_patches(stores: Sequence[Store], scans: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -84,14 +149,30 @@ def read_patches(stores: Sequence[Store], scans: np.ndarray, landmarks: np.ndarr
 
     All reads are under way together; the order of the result is the order asked for. The stores are of
     one atlas, which gives the edge E of a patch.
+
+    Raises:
+        StoreError: a patch is missing or damaged; it names the scan and the landmark.
+        IndexError: there is no such landmark.
     """
-    reads = [stores[s]._patches[int(j)].read() for s, j in zip(scans, landmarks, strict=True)]
+    scans, landmarks = np.asarray(scans, np.int64), np.asarray(landmarks, np.int64)
+    if len(landmarks) and not 0 <= landmarks.min() <= landmarks.max() < len(stores[0].valid):
+        raise IndexError(f"landmarks are numbers from 0 to {len(stores[0].valid) - 1}")
+    out = np.empty((len(landmarks),) + (stores[0]._patches.edge,) * 3, np.int16)
+    members, place = np.unique(scans, return_inverse=True)
+    rows = np.array([stores[s]._row for s in members], np.int64)[place]
+    handles = {id(stores[s]._patches): stores[s]._patches for s in members}
+    belongs = np.array([id(stores[s]._patches) for s in members], np.int64)[place]
+    copies = []
+    for key, patches in handles.items():
+        at = np.flatnonzero(belongs == key) if len(handles) > 1 else None
+        chosen = slice(None) if at is None else at
+        copies.append(patches.read_into(out, at, rows[chosen], landmarks[chosen]))
     try:
-        if not reads:
-            return np.empty((0, *stores[0]._patches.shape[1:]), np.int16)
-        return np.stack([r.result() for r in reads])
-    except _DAMAGE as error:
-        raise _fault("a patch cannot be read", error) from error
+        for copy in copies:
+            copy.result()
+    except READ_ERRORS as error:
+        _name_fault(stores, scans, landmarks, error)
+    return out
 
 
 def verify(path: Path) -> None:
@@ -100,123 +181,72 @@ def verify(path: Path) -> None:
     Raises:
         StoreError: data are missing or changed.
     """
-    _open_store(path).verify()
+    open_store(path).verify()
 
 
 _REMAKE = "delete this directory and run the workflow again, or copy it again if it was made elsewhere"
-_SHAPES: dict[str, tuple[int | None, ...]] = {
-    "patches": (None, None, None, None),
-    "valid": (None,),
-    "landmarks_mm": (None, 3),
-    "lung_fraction": (None,),
-    "edges": (None, 2),
-}
-_MOST_BYTES = 1 << 26  # of a patch, and of each other array: a million landmarks have less
-# What tensorstore says of cut and changed files.
-_DAMAGE = (ValueError, NotImplementedError, IndexError)
-_SLACK_BYTES = 1 << 16  # what headers and checksums may add to a file
 
 
-def _open_store(path: Path) -> Store:
-    """The store as it is on disk, its values not looked at."""
-    path = path.resolve()  # tensorstore refuses paths with ..
+def _read_card(path: Path, atlas: str | None) -> dict[str, Any]:
+    """The card of a store whose promises were looked at."""
     try:
         card = read_card(path / CARD)
+        check_seal(card)
         wrong = [key for key in ("scan", "atlas", "digest") if not isinstance(card[key], str)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is no text")
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError) as error:
         raise StoreError(f"{path} holds no complete store: {error}", _REMAKE) from error
-    if wrong:
-        raise StoreError(f"{path} holds no complete store: {wrong[0]} is no text", _REMAKE)
-    small = {name: _read(_open(path, name)) for name in DTYPES if name != "patches"}
-    return Store(scan=card["scan"], path=path, card=card, _patches=_open(path, "patches"), **small)
-
-
-def _faults(store: Store) -> Iterator[str]:
-    """What cannot be in a store, whoever wrote it."""
-    count, edges, valid = len(store.valid), store.edges, store.valid
-    for name, array in (
-        ("patches", store._patches),
-        ("landmarks_mm", store.landmarks_mm),
-        ("lung_fraction", store.lung_fraction),
-    ):
-        if array.shape[0] != count:
-            yield f"{name} has {array.shape[0]} rows for {count} landmarks"
-            return
-    for key, there in (("landmarks", count), ("valid", int(valid.sum()))):
-        if store.card.get(key) != there:
-            yield f"its card says {str(store.card.get(key))[:20]} {key}, but there are {there}"
-    if not np.isfinite(store.landmarks_mm[valid]).all():
-        yield "a landmark is not a point"
-    if not ((store.lung_fraction >= 0) & (store.lung_fraction <= 1)).all():
-        yield "lung_fraction is not between 0 and 1"
-    if not ((edges >= 0) & (edges < count)).all():
-        yield f"an edge joins landmarks beyond the {count} that there are"
-    elif not (edges[:, 0] < edges[:, 1]).all() or len(np.unique(edges, axis=0)) < len(edges):
-        yield "an edge comes twice, backwards, or joins a landmark with itself"
-    elif not valid[edges].all():
-        yield "an edge joins a landmark that is not valid"
-    measures = store.card.get("measures", {})
-    if not isinstance(measures, dict) or not all(_is_number(value) for value in measures.values()):
-        yield "its measures are not numbers"
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < np.finfo(np.float32).max
-
-
-def _open(path: Path, name: str) -> Any:
-    """A tensorstore array, when its metadata are those that the writer gives an array of its shape."""
-    import tensorstore
-
-    folder = path / GROUP / name
+    if atlas is not None and card["atlas"] != atlas:
+        raise StoreError(
+            f"{path} was made with atlas {card['atlas']}, but this needs atlas {atlas}",
+            "use one results directory per atlas",
+        )
     try:
-        shape = read_card(folder / "zarr.json")["shape"]
-        _check_promise(name, shape, folder)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError) as error:
-        raise StoreError(f"{folder} cannot be opened: {error}", _REMAKE) from error
-    spec = {
-        "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": f"{folder}/"},
-        "metadata": array_metadata(name, shape),
-        "fill_missing_data_reads": False,
-    }
+        check_promises(path, card.get("shapes"))
+    except ValueError as error:
+        raise StoreError(f"{path / GROUP}/{error}", _REMAKE) from error
+    return card
+
+
+def _read_small(path: Path, card: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of a store without its patches, by name, all under way together."""
+    reads = {name: _start(path / GROUP / name, name, card["shapes"][name]) for name in SMALL}
+    return {name: _read(reads[name], f"{name} of scan {card['scan']}", path) for name in SMALL}
+
+
+def _start(folder: Path, name: str, shape: Sequence[int]) -> Any:
+    """A future of the array's values, or the values where there are none."""
+    if 0 in shape:
+        return np.empty(shape, DTYPES[name])
+    return open_array(file_kvstore(folder), array_metadata(name, shape)).read()
+
+
+def _read(values: Any, what: str, path: Path) -> np.ndarray:
+    if isinstance(values, np.ndarray):
+        return values
     try:
-        return tensorstore.open(spec, read=True, open=True).result()
-    except _DAMAGE as error:
-        raise _fault(f"{folder} cannot be opened, it is not as ctssl writes it", error) from error
+        return np.asarray(values.result())
+    except READ_ERRORS as error:
+        message = f"{what} is missing or damaged in {path}: {cause(error)}"
+        raise system_error(error) or StoreError(message, _REMAKE) from error
 
 
-def _check_promise(name: str, shape: Any, folder: Path) -> None:
-    """Nothing, when the shape is one for this array, and the file with its values a file of such a size."""
-    wanted = _SHAPES[name]
-    if not (
-        isinstance(shape, list)
-        and len(shape) == len(wanted)
-        and all(type(n) is int and n >= 0 for n in shape)
-        and all(n in (None, m) for n, m in zip(wanted, shape, strict=True))
-    ):
-        raise ValueError(f"its shape is {str(shape)[:60]}")
-    size = DTYPES[name].itemsize * math.prod(shape)
-    if (size // max(1, shape[0]) if name == "patches" else size) > _MOST_BYTES:
-        raise ValueError(f"its shape {shape} is too large")
-    if not size:
-        return
-    about = (folder / data_file(shape)).stat()
-    if not stat.S_ISREG(about.st_mode):
-        raise ValueError("its values should lie in a file")
-    if about.st_size > 2 * size + _SLACK_BYTES:
-        raise ValueError(f"its file of {about.st_size} bytes is too large for the shape {shape}")
-
-
-def _read(array: Any) -> np.ndarray:
-    if 0 in array.shape:
-        return np.empty(array.shape, array.dtype.numpy_dtype)
-    try:
-        return np.asarray(array.read().result())
-    except _DAMAGE as error:
-        raise _fault("data are missing or damaged", error) from error
-
-
-def _fault(what: str, error: Exception) -> OSError:
-    """The error to raise for one of tensorstore's, which tells faults of the machine in words only."""
-    return system_error(error) or StoreError(f"{what}: {error}", _REMAKE)
+def _name_fault(
+    stores: Sequence[Store], scans: np.ndarray, landmarks: np.ndarray, error: Exception
+) -> NoReturn:
+    """Which patch it was: a batch that fails does not say, so each is read alone."""
+    for scan, landmark in zip(scans, landmarks, strict=True):
+        store = stores[scan]
+        try:
+            store._patches.array[store._row, int(landmark)].read().result()
+        except READ_ERRORS as fault:
+            raise system_error(fault) or StoreError(
+                f"the patch of landmark {landmark} of scan {store.scan} is missing or damaged in "
+                f"{store.path}: {cause(fault)}",
+                _REMAKE,
+            ) from fault
+    raise StoreError(
+        f"patches could not be read, though each alone can: {cause(error)}",
+        "the file system fails now and then; run the same command again",
+    ) from error

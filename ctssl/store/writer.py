@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ctssl.errors import system_error
-from ctssl.store.layout import CARD, GROUP, GROUP_METADATA, StoreArrays, array_metadata
+from ctssl.store.handles import file_kvstore
+from ctssl.store.layout import CARD, GROUP, GROUP_METADATA, StoreArrays, array_metadata, sealed
 
 
 def write_store(path: Path, arrays: StoreArrays, card: dict[str, Any]) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def write_store(path: Path, arrays: StoreArrays, card: dict[str, Any]) -> dict[s
     Args:
         path: the store's directory; must exist and hold no store.
         arrays: the values.
-        card: provenance; `digest`, `landmarks` and `valid` are added.
+        card: provenance; `digest`, `landmarks`, `valid`, `shapes` and `seal` are added.
     """
     named = arrays.named()
     group = path / GROUP
@@ -31,7 +32,9 @@ def write_store(path: Path, arrays: StoreArrays, card: dict[str, Any]) -> dict[s
         "landmarks": len(named["valid"]),
         "valid": int(named["valid"].sum()),
         "digest": arrays.digest(),
+        "shapes": {name: list(values.shape) for name, values in named.items()},
     }
+    card = sealed(card)
     (path / CARD).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
     return card
 
@@ -41,7 +44,7 @@ def _write_array(path: Path, metadata: dict[str, Any], values: np.ndarray) -> No
 
     spec = {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": f"{path.resolve()}/"},  # it takes no path with ..
+        "kvstore": file_kvstore(path),
         "metadata": metadata,
         "store_data_equal_to_fill_value": True,
     }

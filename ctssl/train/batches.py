@@ -3,17 +3,21 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from typing import Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ctssl.store.reader import Store, read_patches
+from ctssl.train.random import ALL_LANDMARKS, sample_keys
 
-AHEAD = 2
-"""Batches that are read while one is in use."""
+AHEAD, AHEAD_PATCHES = 4, 16_384
+"""Batches, and about how many patches (1 GB of 32 voxels), are read while one is in use; one at least."""
+
+READERS = 2
+"""Threads that wait for batches, so that one begins while another ends. tensorstore decodes in its own."""
 
 Asked = TypeVar("Asked")
 Got = TypeVar("Got")
@@ -62,20 +66,75 @@ class Batch:
     Attributes:
         patches: (M, E, E, E) int16 HU, axes patch, z, y, x.
         landmarks: (M,) long.
+        random: (M,) long, where the random numbers of each patch begin (ctssl.train.random), none yet
+            before `drawn`.
         subjects: (B,) long, the subject of each scan.
-        counts: (B,) long, patches of each scan; they sum to M.
+        counts: patches of each of the B scans; they sum to M.
         edges: (E, 2) long, neighbours as numbers 0 to M - 1; none for a batch of one landmark.
+        scan_random: (B,) long, where those that a scan's patches share begin.
+        groups: scans of each batch norm group, consecutive; they sum to B.
+        landmark: that of all patches, known without asking the device; None when there are several.
     """
 
     patches: Tensor
     landmarks: Tensor
+    random: Tensor
     subjects: Tensor
-    counts: Tensor
+    counts: tuple[int, ...]
     edges: Tensor
+    scan_random: Tensor
+    groups: tuple[int, ...]
+    landmark: int | None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "Batch":
+        """The same batch in memory from which copies to a GPU overlap with its work."""
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        tensors: dict[str, Any] = {n: change(v) for n, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)
+
+    def take(self, scans: Sequence[int], groups: tuple[int, ...]) -> "Batch":
+        """Some of the scans, in this order, with the edges among their patches.
+
+        Args:
+            scans: numbers 0 to B - 1, none twice.
+            groups: of the new batch.
+        """
+        if list(scans) == list(range(len(self.counts))):
+            return replace(self, groups=groups)
+        starts = np.cumsum(self.counts) - self.counts
+        spans = [np.arange(starts[s], starts[s] + self.counts[s]) for s in scans]
+        rows = torch.from_numpy(np.concatenate([*spans, np.empty(0, np.int64)])).to(self.patches.device)
+        place = torch.full((len(self.patches),), -1, device=rows.device)
+        place[rows] = torch.arange(len(rows), device=rows.device)
+        members = torch.as_tensor(list(scans), dtype=torch.long, device=rows.device)
+        edges = place[self.edges] if len(self.edges) else self.edges
+        return Batch(
+            patches=self.patches[rows],
+            landmarks=self.landmarks[rows],
+            random=self.random[rows],
+            scan_random=self.scan_random[members],
+            subjects=self.subjects[members],
+            counts=tuple(self.counts[s] for s in scans),
+            edges=edges[(edges >= 0).all(1)] if len(edges) else edges,
+            groups=groups,
+            landmark=self.landmark,
+        )
+
+    def drawn(self, sample: Sample, seed: int, phase: int, epoch: int) -> "Batch":
+        """The same batch with the random numbers of its sample in an epoch of a phase."""
+        scans, landmarks, members = map(torch.from_numpy, (sample.scans, sample.landmarks, sample.members))
+        everywhere = torch.full_like(members, ALL_LANDMARKS)
+        return replace(
+            self,
+            random=sample_keys(seed, phase, epoch, scans, landmarks),
+            scan_random=sample_keys(seed, phase, epoch, members, everywhere),
+        )
 
 
 def rounds_per_epoch(cohort: Cohort, batch: int) -> int:
@@ -132,13 +191,6 @@ def scan_sample(cohort: Cohort, scans: np.ndarray) -> Sample:
     return Sample(scans[rows], landmarks, scans)
 
 
-def part_of(sample: Sample, rank: int, world_size: int) -> Sample:
-    """The share of one of several devices: consecutive scans, nearly equally many each."""
-    members = np.array_split(sample.members, world_size)[rank]
-    keep = np.isin(sample.scans, members)
-    return Sample(sample.scans[keep], sample.landmarks[keep], members)
-
-
 def read_batch(stores: Sequence[Store], cohort: Cohort, sample: Sample, *, graph: bool = True) -> Batch:
     """The values of a sample, read from the stores; edges only when `graph`."""
     counts = np.array([int((sample.scans == s).sum()) for s in sample.members], dtype=np.int64)
@@ -150,23 +202,40 @@ def read_batch(stores: Sequence[Store], cohort: Cohort, sample: Sample, *, graph
     return Batch(
         patches=torch.from_numpy(read_patches(stores, sample.scans, sample.landmarks)),
         landmarks=torch.from_numpy(np.asarray(sample.landmarks, np.int64)),
+        random=torch.empty(0, dtype=torch.long),
+        scan_random=torch.empty(0, dtype=torch.long),
         subjects=torch.from_numpy(cohort.subjects[sample.members]),
-        counts=torch.from_numpy(counts),
+        counts=tuple(counts.tolist()),
         edges=torch.from_numpy(np.concatenate(edges)),
+        groups=(len(counts),),
+        landmark=int(sample.landmarks[0]) if len(set(sample.landmarks.tolist())) == 1 else None,
     )
 
 
-def prefetched(asked: Iterable[Asked], read: Callable[[Asked], Got]) -> Iterator[tuple[Asked, Got]]:
-    """Each thing asked for with what was read for it, in order; a thread reads ahead.
+def prefetched(
+    asked: Iterable[Asked], read: Callable[[Asked], Got], size: Callable[[Asked], int] = lambda _: 1
+) -> Iterator[tuple[Asked, Got]]:
+    """Each thing asked for with what was read for it, in order; threads read ahead.
 
-    A thread and never a fork: tensorstore aborts a forked child.
+    Threads and never a fork: tensorstore aborts a forked child. When the caller stops early, what waits is
+    not read any more.
+
+    Args:
+        asked: what to read; taken as far as is read ahead.
+        read: called in a thread.
+        size: of what is asked for, in patches. At most AHEAD things are read ahead, and no second one beyond
+            AHEAD_PATCHES.
     """
-    with ThreadPoolExecutor(1) as reader:
-        waiting: deque[tuple[Asked, Future[Got]]] = deque()
+    reader = ThreadPoolExecutor(READERS)
+    waiting: deque[tuple[Asked, int, Future[Got]]] = deque()
+    try:
         for one in asked:
-            waiting.append((one, reader.submit(read, one)))
-            if len(waiting) > AHEAD:
-                first, got = waiting.popleft()
+            waiting.append((one, size(one), reader.submit(read, one)))
+            while len(waiting) > AHEAD or (len(waiting) > 2 and sum(w[1] for w in waiting) > AHEAD_PATCHES):
+                first, _, got = waiting.popleft()
                 yield first, got.result()
-        for first, got in waiting:
+        while waiting:
+            first, _, got = waiting.popleft()
             yield first, got.result()
+    finally:
+        reader.shutdown(cancel_futures=True)

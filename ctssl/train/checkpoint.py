@@ -1,4 +1,4 @@
-"""Checkpoints: one file each, written whole or not at all, the last two kept."""
+"""Checkpoints: one file each, written whole or not at all, the latest kept."""
 
 import io
 import re
@@ -14,7 +14,6 @@ from ctssl.errors import WeightsError
 from ctssl.files import write_whole
 from ctssl.log import say
 
-KEEP = 2
 KEYS = {"fingerprint", "done", "method", "optimisers", "history_bytes"}
 """What a state holds."""
 
@@ -23,15 +22,15 @@ _DIGEST = 64  # characters of a sha256
 _DAMAGE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, UnpicklingError)
 
 
-def save(folder: Path, step: int, state: dict[str, Any]) -> None:
-    """Write `step-*.pt`, the sha256 of the state and then the state; older ones than the last two go."""
+def save(folder: Path, step: int, state: dict[str, Any], *, keep: int = 2) -> None:
+    """Write `step-*.pt`, the sha256 of the state and then the state; older ones than the last `keep` go."""
     data = io.BytesIO()
     data.write(bytes(_DIGEST))
     torch.save(state, data)  # into a file, torch would hide the system's word on a full disk
     with data.getbuffer() as whole:
         whole[:_DIGEST] = _digest(whole[_DIGEST:])
         write_whole(folder / f"step-{step:09}.pt", whole)
-    for old in _all(folder)[:-KEEP]:
+    for old in _all(folder)[:-keep]:
         old.unlink()
 
 

@@ -1,170 +1,201 @@
 """The training loop of every self-supervised method; it names none of them."""
 
-import json
-import math
-import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 
-from ctssl.errors import CtsslError, WeightsError
+from ctssl.config.methods import MethodOptions
+from ctssl.errors import ConfigError, WeightsError
 from ctssl.log import Progress, say, tell
-from ctssl.methods import load_method
+from ctssl.methods import Phase, load_method
 from ctssl.train import checkpoint, weights
-from ctssl.train.batches import prefetched, read_batch
+from ctssl.train.batches import prefetched
+from ctssl.train.board import EVENTS, board
 from ctssl.train.device import claim, exact_float32
+from ctssl.train.history import LINES, History, write_csv
 from ctssl.train.job import PretrainJob
+from ctssl.train.meter import Meter
 from ctssl.train.schedule import Plan, Step, cosine
+from ctssl.train.step import Load, Loader, Stepper
+from ctssl.train.team import Team, gather_team
 
 __all__ = ["PretrainJob", "pretrain"]
 
 CHECKPOINTS = "checkpoints"
-HISTORY = "history.jsonl"
-"""Inside the folder of checkpoints, until the training ends and it becomes history.csv."""
 
 
 def pretrain(job: PretrainJob) -> None:
     """Train, or go on where an interrupted training stopped; model.safetensors is written last.
 
-    After SIGTERM the step is finished, a checkpoint written, and SystemExit raised.
+    Under torchrun every process calls this with the same job, and the first one writes. After SIGTERM the
+    step is finished, a checkpoint written, and SystemExit raised.
 
     Raises:
         CohortError: there are fewer than two subjects with at least two valid landmarks.
+        ConfigError: there are more devices than batch norm groups.
         CtsslError: the loss is no longer a number.
     """
     torch.set_num_threads(job.pretraining.threads)
     if job.pretraining.precision == "fp32":
         exact_float32()
-    with claim(job.pretraining.device) as device:
-        training = _Training(job, device)
+    with claim(job.pretraining.device) as device, gather_team(device) as team:
+        training = _Training(job, device, team)
         training.run()
-        training.write()
+        if team.leads:
+            training.write()
 
 
 class _Training:
     """The state of one training: method, optimisers, number of finished steps, history."""
 
-    def __init__(self, job: PretrainJob, device: torch.device) -> None:
-        self.job, self.device = job, device
+    def __init__(self, job: PretrainJob, device: torch.device, team: Team) -> None:
+        self.job, self.device, self.team = job, device, team
         self.folder = job.out / CHECKPOINTS
         self.fingerprint = job.fingerprint()
         self.stores, self.cohort = job.usable()
-        options = job.run.options
-        for remark in options.remarks(len(self.stores)):
+        options, machine = job.run.options, job.pretraining
+        for remark in options.remarks(len(self.stores)) if team.leads else ():
             tell(f"pretrain {job.run.name}: {remark}")
         torch.manual_seed(job.seed)
         self.method = load_method(job.run.method).build(options, job.atlas)
         self.method.to(device, memory_format=torch.channels_last_3d)
-        self.phases = self.method.phases()
+        if machine.compile_networks:
+            for network in self.method.networks():
+                network.compile()
+        self.phases: list[Phase] = self.method.phases()
+        for phase in self.phases:
+            if team.size > phase.groups:
+                raise ConfigError(
+                    f"{team.size} devices share {phase.groups} batch norm groups of phase {phase.name}",
+                    "raise options.bn_groups, which changes results, or use fewer devices",
+                )
         self.plan = Plan(self.phases, self.cohort, options.epochs, job.seed)
         self.totals = self.plan.totals()
-        self.optimisers = [
-            torch.optim.SGD(
-                phase.parameters,
-                lr=options.learning_rate,
-                momentum=options.sgd_momentum,
-                weight_decay=options.weight_decay,
-            )
-            for phase in self.phases
-        ]
-        self.done = 0
+        self.optimisers = [_optimiser(phase, options) for phase in self.phases]
+        bf16 = machine.precision == "bf16"
+        self.step = Stepper(self.method, self.optimisers, options, team=team, bf16=bf16)
+        pinned = device.type == "cuda"
+        self.load = Loader(
+            self.stores, self.cohort, self.phases, job.seed, team, machine.passes, pinned=pinned
+        )
+        self.done = self.history_bytes = 0
 
     def run(self) -> None:
         """All steps that are left, with checkpoints."""
         self._resume()
-        total, every = sum(self.totals), self.job.pretraining.checkpoint_steps
-        what = f"pretrain {self.job.run.name}"
+        what, total = f"pretrain {self.job.run.name}", sum(self.totals)
+        every, meter = self.job.pretraining.checkpoint_steps, Meter(self.device)
         with (
             _Sigterm() as sigterm,
             Progress(what, total, "steps", done=self.done) as progress,
-            (self.folder / HISTORY).open("a") as history,
+            self._record() as record,
         ):
-            for step, batch in prefetched(self.plan.steps(self.done), self._read):
-                row = self._step(step, batch.to(self.device))
-                history.write(json.dumps(row) + "\n")
+            for step, load in meter.timed(prefetched(self.plan.steps(self.done), self.load, _patches)):
+                row = self._row(step, load)
                 self.done += 1
-                progress.advance(note=f"{row['phase']} loss {row['loss']:.3f}")
-                if self.done % every == 0 or sigterm.came:
-                    history.flush()
-                    os.fsync(history.fileno())  # a checkpoint counts on its lines
-                    self._save()
-                if sigterm.came:
-                    tell(f"{what}: stopped by SIGTERM after step {self.done}; run it again to go on")
+                stop = self.team.any(sigterm.came, self.device)
+                if record is not None:
+                    record.add(row)
+                    meter.count(_patches(step))
+                    progress.advance(note=f"{row['phase']} loss {row['loss']:.3f}, {meter}")
+                    if stop or self.done % every == 0:
+                        self._save(record.flushed())
+                if stop:
+                    if self.team.leads:
+                        tell(f"{what}: stopped by SIGTERM after step {self.done}; run it again to go on")
                     raise SystemExit(128 + signal.SIGTERM)
+
+    @contextmanager
+    def _record(self) -> Iterator[History | None]:
+        """Where the process that leads writes rows."""
+        if not self.team.leads:
+            yield None
+            return
+        with (
+            board(self.job.out / EVENTS, self.done) as show,
+            History(self.folder, self.history_bytes, show) as history,
+        ):
+            yield history
+
+    def _row(self, step: Step, load: Load) -> dict[str, Any]:
+        """One optimiser step; returns its row of the history."""
+        rate = cosine(self.job.run.options.learning_rate, step.of_phase, self.totals[step.phase])
+        terms = self.step(step, load, rate)
+        used = self.optimisers[step.phase].param_groups[0]["lr"]
+        row = {"step": step.number, "phase": self.phases[step.phase].name, "learning_rate": used}
+        return {**row, "loss": terms.pop("total"), **terms}
 
     def write(self) -> None:
         """history.csv, model.json, model.safetensors, in this order; checkpoints go."""
-        import pandas as pd
-
-        history = self.folder / HISTORY
-        rows = [json.loads(line) for line in history.read_text().splitlines()]
-        pd.DataFrame(rows).to_csv(self.job.out / "history.csv", index=False)
+        write_csv(self.folder, self.job.out / "history.csv")
         weights.save(self.job.out, self.method.query, self.job.card(self.cohort, self.totals))
         checkpoint.clear(self.folder)
-        history.unlink()
+        (self.folder / LINES).unlink()
 
-    def _read(self, step: Step) -> Any:
-        graph = self.phases[step.phase].unit == "scan"
-        return read_batch(self.stores, self.cohort, step.sample, graph=graph)
-
-    def _step(self, step: Step, batch: Any) -> dict[str, Any]:
-        """One optimiser step; returns its row of the history."""
-        options, phase, optimiser = self.job.run.options, self.phases[step.phase], self.optimisers[step.phase]
-        rate = cosine(options.learning_rate, step.of_phase, self.totals[step.phase])
-        optimiser.param_groups[0]["lr"] = rate
-        rng = np.random.default_rng([self.job.seed, step.number, 2])
-        low = self.job.pretraining.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            losses = phase.loss(batch, rng)
-        terms = {name: float(value.detach()) for name, value in losses.items()}
-        if not math.isfinite(terms["total"]):
-            raise CtsslError(
-                f"the {phase.name} loss is {terms['total']} at step {step.number} (learning rate {rate:.3g})",
-                "use a smaller options.learning_rate for this run, or pretraining.precision: fp32",
-            )
-        optimiser.zero_grad(set_to_none=True)
-        losses["total"].backward()
-        optimiser.step()
-        self.method.after_step(phase)
-        loss = terms.pop("total")
-        used = optimiser.param_groups[0]["lr"]
-        return {"step": step.number, "phase": phase.name, "learning_rate": used, "loss": loss, **terms}
-
-    def _save(self) -> None:
+    def _save(self, history_bytes: int) -> None:
         state = {
             "fingerprint": self.fingerprint,
             "done": self.done,
             "method": self.method.state_dict(),
             "optimisers": [o.state_dict() for o in self.optimisers],
-            "history_bytes": (self.folder / HISTORY).stat().st_size,
+            "history_bytes": history_bytes,
         }
-        checkpoint.save(self.folder, self.done, state)
+        checkpoint.save(self.folder, self.done, state, keep=self.job.pretraining.checkpoints)
 
     def _resume(self) -> None:
         """Take up the latest checkpoint of this very training; all randomness follows from the step."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = checkpoint.load(self.folder, self.fingerprint)
+        here = [str(state["done"] if state else 0)]
+        leader = self.team.first(here, everyone=False)  # and all have read before the first one writes
+        self.team.wait()
+        if here != leader:
+            raise WeightsError(
+                f"process {self.team.rank} finds the checkpoint of step {here[0]} in {self.folder}, "
+                f"the first process that of step {leader[0]}",
+                "let all nodes see one file system",
+            )
         if state is None:
-            checkpoint.clear(self.folder)
-            (self.folder / HISTORY).write_text("")
+            if self.team.leads:
+                checkpoint.clear(self.folder)
             return
         self.method.load_state_dict(state["method"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
-        self.done = state["done"]
-        history = self.folder / HISTORY
-        if not history.is_file() or history.stat().st_size < state["history_bytes"]:
+        self.done, self.history_bytes = state["done"], state["history_bytes"]
+        lines = self.folder / LINES
+        if not lines.is_file() or lines.stat().st_size < self.history_bytes:
             raise WeightsError(
-                f"{history} lacks lines of the steps before the checkpoint",
+                f"{lines} lacks lines of the steps before the checkpoint",
                 f"put it back, or delete {self.folder} and train anew",
             )
-        with history.open("r+") as file:
-            file.truncate(state["history_bytes"])
         say(f"going on after step {self.done} of {sum(self.totals)}")
+
+
+def _patches(step: Step) -> int:
+    return len(step.sample.scans)
+
+
+def _optimiser(phase: Phase, options: MethodOptions) -> torch.optim.Optimizer:
+    """What moves a phase's parameters."""
+    if options.optimiser == "adam":
+        return torch.optim.Adam(
+            phase.parameters,
+            lr=options.learning_rate,
+            betas=(options.sgd_momentum, 0.999),
+            weight_decay=options.weight_decay,
+        )
+    return torch.optim.SGD(
+        phase.parameters,
+        lr=options.learning_rate,
+        momentum=options.sgd_momentum,
+        weight_decay=options.weight_decay,
+    )
 
 
 class _Sigterm:

@@ -18,12 +18,14 @@ class Step:
         number: over all phases, from 0.
         phase: which of the method's phases.
         of_phase: number within that phase, from 0.
+        epoch: of that phase, from 0; in an epoch a pair (scan, landmark) comes at most once.
         sample: what the batch holds.
     """
 
     number: int
     phase: int
     of_phase: int
+    epoch: int
     sample: Sample
 
 
@@ -56,9 +58,10 @@ class Plan:
         """All steps from number `first` on."""
         done, of_phase = 0, [0] * len(self.phases)
         for phase, number in self._rounds():
+            epoch = number // rounds_per_epoch(self.cohort, self.phases[phase].batch)
             for sample in self._samples(phase, number):
                 if done >= first:
-                    yield Step(done, phase, of_phase[phase], sample)
+                    yield Step(done, phase, of_phase[phase], epoch, sample)
                 done += 1
                 of_phase[phase] += 1
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 from ctssl.cards import open_file, read_card
@@ -39,12 +37,38 @@ class Model:
 
 def save(folder: Path, embedder: nn.Module, card: dict[str, Any]) -> None:
     """Write the card (with the sha256 of the weights) and then, last, the weights."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in embedder.state_dict().items()}
-    data = safetensors.save(tensors)
+    data = encoded(embedder.state_dict())
     card = {**card, "sha256": sha256(data).hexdigest()}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
     write_whole(folder / TENSORS, data)
+
+
+def encoded(tensors: dict[str, Tensor]) -> bytes:
+    """The bytes of a .safetensors file.
+
+    Written here, so that a training node needs no other package; reading is the library's.
+
+    Source: the format, https://huggingface.co/docs/safetensors: eight bytes with the length of a JSON header
+    (name -> dtype, shape, place of its bytes), the header padded with spaces, the values little endian.
+    """
+    parts, header, end = [], {}, 0
+    for name, tensor in sorted(tensors.items()):
+        values = tensor.detach().cpu().contiguous()
+        part = values.reshape(-1).view(torch.uint8).numpy().tobytes()
+        header[name] = {
+            "dtype": _DTYPES[values.dtype],
+            "shape": list(values.shape),
+            "data_offsets": [end, end + len(part)],
+        }
+        parts.append(part)
+        end += len(part)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+
+
+_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64"}
 
 
 def load(path: Path, atlas: Atlas) -> Model:
@@ -53,6 +77,9 @@ def load(path: Path, atlas: Atlas) -> Model:
     Raises:
         WeightsError: a file is missing or changed, the atlas is another, or tensors do not fit.
     """
+    from safetensors import SafetensorError
+    from safetensors import torch as safetensors
+
     try:
         with open_file(path) as file:
             data = file.read()

@@ -106,15 +106,15 @@ REFUSED = {
         poke("scan0/store.zarr/valid/c/*", 16, b"\xff" + bytes(7)),
     ),
     "a store whose HU are said to be unsigned (other values)": (
-        "store metadata",
+        "store verified",
         swap("scan0/store.zarr/patches/zarr.json", b"int16", b"uint16"),
     ),
     "a store whose bytes are said to stand the other way round (other values)": (
-        "store metadata",
+        "store verified",
         swap("scan0/store.zarr/landmarks_mm/zarr.json", b"little", b"big"),
     ),
     "a store of endless chunks (abort)": (
-        "store metadata",
+        "store verified",
         swap("scan0/store.zarr/edges/zarr.json", b'"chunk_shape":[4,', b'"chunk_shape":[4294967297,'),
     ),
     "a checkpoint with one other number (other values)": ("checkpoint", poke("step-*.pt", 600, b"\1\2\3\4")),

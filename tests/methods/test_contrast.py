@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from ctssl.errors import ConfigError
 from ctssl.methods import METHODS, load_method
-from ctssl.methods.contrast import NOBODY, KeyQueue, Keys, follow, info_nce
+from ctssl.methods.contrast import NOBODY, KeyQueue, Keys, follow, info_nce, spread
 
 
 def directions(*shape):
@@ -29,7 +29,7 @@ def test_info_nce_is_the_papers_formula(temperature):
     query, negatives = directions(7, 5).double(), directions(30, 5).double()
     key = functional.normalize(query + 0.3 * torch.randn(7, 5), dim=1)
     subjects, owners = torch.arange(7), torch.arange(30) % 12
-    got = info_nce(query, Keys(key, subjects), Keys(negatives, owners), temperature)
+    got = info_nce(query, Keys(key, subjects), Keys(negatives, owners), temperature, random=False)
     expected, top1 = in_numpy(
         query.numpy(), key.numpy(), subjects.numpy(), negatives.numpy(), owners.numpy(), temperature
     )
@@ -42,8 +42,8 @@ def test_trap_2_keys_of_the_own_subject_do_not_count():
     query = directions(3, 8)
     keys = Keys(query.clone(), torch.tensor([0, 1, 2]))
     queue = Keys(query[torch.tensor([0, 1, 2, 0, 1, 2])], torch.tensor([0, 1, 2, 0, 1, 2]))
-    noted = info_nce(query, keys, queue, 0.2)["total"]
-    unknown = info_nce(query, keys, Keys(queue.vectors, torch.full((6,), NOBODY)), 0.2)["total"]
+    noted = info_nce(query, keys, queue, 0.2, random=True)["total"]
+    unknown = info_nce(query, keys, Keys(queue.vectors, torch.full((6,), NOBODY)), 0.2, random=True)["total"]
     others = in_numpy(
         query.numpy(), query.numpy(), [0, 1, 2], queue.vectors.numpy(), queue.subjects.tolist(), 0.2
     )[0]
@@ -53,9 +53,55 @@ def test_trap_2_keys_of_the_own_subject_do_not_count():
 
 def test_a_collapsed_network_has_no_hits():
     same = directions(1, 8).expand(5, 8)
-    got = info_nce(same, Keys(same, torch.arange(5)), Keys(same, torch.arange(5) + 9), 0.2)
+    got = info_nce(same, Keys(same, torch.arange(5)), Keys(same, torch.arange(5) + 9), 0.2, random=False)
     assert float(got["top1"]) == 0
     assert float(got["total"]) == pytest.approx(np.log(6))
+
+
+def test_random_start_keys_count_only_where_it_is_asked_for():
+    """[C] counts them to the end in a cohort smaller than the queue."""
+    query, vectors = directions(3, 8), directions(9, 8)
+    keys, owners = Keys(query, torch.arange(3)), torch.tensor([NOBODY, 7, NOBODY, 8, 9, NOBODY, 10, 11, 12])
+    made = owners != NOBODY
+    for random, taken in ((False, made), (True, torch.ones(9, dtype=torch.bool))):
+        got = info_nce(query, keys, Keys(vectors, owners), 0.2, random=random)
+        numbers = query.numpy(), query.numpy(), range(3), vectors[taken].numpy(), owners[taken].tolist()
+        assert float(got["total"]) == pytest.approx(in_numpy(*numbers, 0.2)[0], rel=1e-5)
+
+
+def test_a_query_that_nothing_is_compared_with_has_no_loss_and_no_hit():
+    query = directions(3, 8).requires_grad_()
+    keys, queue = Keys(directions(3, 8), torch.arange(3)), Keys(directions(4, 8), torch.full((4,), NOBODY))
+    got = info_nce(query, keys, queue, 0.2, random=False)
+    assert float(got["total"].detach()) == float(got["top1"]) == 0
+    got["total"].backward()
+    assert query.grad.abs().max() == 0
+
+
+def test_alignment_and_spread_are_their_formulas():
+    query, key = directions(6, 5), directions(6, 5)
+    got = info_nce(
+        query, Keys(key, torch.arange(6)), Keys(directions(4, 5), torch.arange(4) + 9), 1, random=False
+    )
+    q, k = query.numpy().astype(float), key.numpy().astype(float)
+    assert float(got["alignment"]) == pytest.approx(((q - k) ** 2).sum(1).mean(), rel=1e-5)
+    apart = spread(key)
+    pairs = [np.exp(-2 * ((a - b) ** 2).sum()) for i, a in enumerate(k) for b in k[:i]]
+    assert float(apart["uniformity"]) == pytest.approx(np.log(np.mean(pairs)), rel=1e-5)
+    assert float(apart["embedding_std"]) == pytest.approx(k.std(0).mean() * 5**0.5, rel=1e-5)
+    collapsed = spread(key[:1].expand(6, 5))
+    assert [float(v) for v in collapsed.values()] == pytest.approx([0, 0], abs=1e-5)
+    many = spread(directions(2000, 64))
+    assert float(many["embedding_std"]) == pytest.approx(1, abs=0.02)
+
+
+def test_the_age_of_keys_counts_steps_since_they_were_made():
+    queue = KeyQueue(2, 3, 2)
+    assert float(queue.age(0)) == 0
+    for ring in (0, 1, 1, 0, 1):
+        queue.enqueue(ring, Keys(directions(1, 2), torch.tensor([4])))
+    assert float(queue.age(0)) == pytest.approx(np.mean([5, 2]))
+    assert float(queue.age(1)) == pytest.approx(np.mean([4, 3, 1]))
 
 
 def test_a_new_queue_holds_directions_of_nobody():

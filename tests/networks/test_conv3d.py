@@ -9,7 +9,7 @@ from ctssl.networks.conv3d import PatchEncoder
 
 @pytest.fixture
 def released():
-    encoder = PatchEncoder(128, 2, conditional=True, groups=2)
+    encoder = PatchEncoder(128, 2, conditional=True)
     encoder.load_state_dict(fill.state("context_aware_patch"), strict=True)
     return encoder.eval()
 
@@ -36,7 +36,7 @@ def test_trap_4_arrays_are_z_y_x_and_coordinates_x_y_z(released):
 
 
 def test_sizes_are_those_of_the_release():
-    encoder = PatchEncoder(128, 2, conditional=True, groups=2)
+    encoder = PatchEncoder(128, 2, conditional=True)
     assert sum(isinstance(m, nn.Conv3d) for m in encoder.modules()) == 13
     head = sum(p.numel() for p in encoder.fc.parameters())
     assert head == 34_188
@@ -44,13 +44,13 @@ def test_sizes_are_those_of_the_release():
 
 
 def test_heads_of_the_paper_and_without_location():
-    paper = PatchEncoder(16, 3, conditional=True, groups=1)
+    paper = PatchEncoder(16, 3, conditional=True)
     assert [tuple(m.weight.shape) for m in paper.fc if isinstance(m, nn.Linear)] == [
         (19, 19),
         (19, 19),
         (16, 19),
     ]
-    blind = PatchEncoder(16, 2, conditional=False, groups=1).eval()
+    blind = PatchEncoder(16, 2, conditional=False).eval()
     x = fill.volume(2)
     assert torch.equal(blind(x, torch.zeros(2, 3)), blind(x, torch.ones(2, 3)))
 
@@ -73,9 +73,9 @@ def test_patches_of_other_sizes_give_the_mean_over_what_is_left(released, edge):
 
 def gradients(precision, edge=32):
     torch.manual_seed(0)
-    encoder = PatchEncoder(128, 2, conditional=True, groups=2).to(memory_format=torch.channels_last_3d)
+    encoder = PatchEncoder(128, 2, conditional=True).to(memory_format=torch.channels_last_3d)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        out = encoder(torch.randn(8, 1, edge, edge, edge), torch.rand(8, 3))
+        out = encoder(torch.randn(8, 1, edge, edge, edge), torch.rand(8, 3), [4, 4])
     (out.float() * torch.randn(8, 128)).sum().backward()
     return {name: p.grad for name, p in encoder.named_parameters() if name.endswith("weight")}
 

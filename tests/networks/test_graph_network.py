@@ -7,15 +7,15 @@ from ctssl.networks.graph import GraphConvolution, GraphNetwork, Graphs, release
 
 
 def released(state):
-    network = GraphNetwork(128, 2, groups=1)
+    network = GraphNetwork(128, 2)
     network.load_state_dict(released_graph_state(state), strict=True)
     return network.eval()
 
 
 def graphs(*scans):
     """Graphs of (nodes, edges) pairs."""
-    counts = torch.tensor([n for n, _ in scans])
-    starts = np.cumsum([0, *counts.tolist()])
+    counts = [n for n, _ in scans]
+    starts = np.cumsum([0, *counts])
     edges = [np.array(e, int).reshape(-1, 2) + s for (_, e), s in zip(scans, starts, strict=False)]
     return Graphs(counts, torch.from_numpy(np.concatenate(edges)))
 
@@ -67,7 +67,7 @@ def test_trap_9_self_loops_count_once():
 
 @torch.no_grad()
 def test_scans_with_differing_nodes_are_batched_as_if_alone():
-    network = GraphNetwork(8, 2, groups=2).eval()
+    network = GraphNetwork(8, 2).eval()
     network.bn1.running_mean.normal_()
     scans = [(3, [(0, 1)]), (5, [(0, 4), (1, 2), (2, 3)]), (2, [])]
     x = torch.randn(10, 8)
@@ -82,27 +82,17 @@ def test_scans_with_differing_nodes_are_batched_as_if_alone():
 
 @torch.no_grad()
 def test_batch_norm_groups_hold_whole_scans():
-    network = GraphNetwork(4, 2, groups=2)
+    network = GraphNetwork(4, 2)
     scans = [(2, []), (3, [(0, 1)]), (4, [(0, 1), (1, 2)]), (1, [])] * 2
     x = torch.randn(20, 4) * 3
     x[10:] += 5
-    out = network.nodes(x, graphs(*scans))
-    single = GraphNetwork(4, 2, groups=1)
+    out = network.nodes(x, graphs(*scans), [4, 4])
+    single = GraphNetwork(4, 2)
     single.load_state_dict(network.state_dict())
     torch.testing.assert_close(out[:10], single.nodes(x[:10], graphs(*scans[:4])))
     torch.testing.assert_close(out[10:], single.nodes(x[10:], graphs(*scans[4:])))
 
 
-@torch.no_grad()
-def test_reordered_scans_keep_their_graphs():
-    network = GraphNetwork(4, 2, groups=1).eval()
-    x = torch.randn(9, 4)
-    batch = graphs((2, [(0, 1)]), (3, [(0, 2)]), (4, [(0, 1), (1, 2)]))
-    order = torch.tensor([2, 0, 1])
-    reordered, nodes = batch.reordered(order)
-    torch.testing.assert_close(network(x[nodes], reordered), network(x, batch)[order])
-
-
 def test_trunk_features_are_the_graphs_input_width():
-    encoder = PatchEncoder(12, 2, conditional=True, groups=1).eval()
-    assert encoder.trunk(fill.volume(2)).shape == (2, GraphNetwork(12, 2, groups=1).conv1.lin.in_features)
+    encoder = PatchEncoder(12, 2, conditional=True).eval()
+    assert encoder.trunk(fill.volume(2)).shape == (2, GraphNetwork(12, 2).conv1.lin.in_features)

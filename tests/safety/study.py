@@ -13,7 +13,7 @@ from ctssl.jobs import cohort
 from ctssl.jobs.status import Status
 from ctssl.manifest import read_manifest
 from ctssl.prepare.atlas import Atlas, write_card
-from ctssl.store.layout import StoreArrays
+from ctssl.store.layout import StoreArrays, sealed
 from ctssl.store.writer import write_store
 
 GOOD, BAD = "anna", "berta"
@@ -83,4 +83,5 @@ def change_json(path: Path, **values: object) -> None:
     """Put these values into a JSON object; of what is None here, the key goes."""
     found = json.loads(path.read_text()) | values
     gone = {key for key, value in values.items() if value is None}
-    path.write_text(json.dumps({key: value for key, value in found.items() if key not in gone}))
+    found = {key: value for key, value in found.items() if key not in gone}
+    path.write_text(json.dumps(sealed(found) if "seal" in found else found))  # who can write, can seal

@@ -240,8 +240,8 @@ def stopped(tmp_path_factory):
     job = synthetic.job(synthetic.cohort(folder / "stores"), folder / "out", checkpoint_steps=3)
     real = loop._Training._save
 
-    def save_and_stop(self):
-        real(self)
+    def save_and_stop(self, history_bytes):
+        real(self, history_bytes)
         raise SystemExit
 
     with pytest.MonkeyPatch.context() as patched:
@@ -257,6 +257,6 @@ def stopped(tmp_path_factory):
 def test_a_history_that_lost_lines_is_told_before_days_are_spent(stopped, tmp_path, change):
     """Filled up with zeros it could not be read when the training ends."""
     job = replace(stopped, out=Path(shutil.copytree(stopped.out, tmp_path / "out")))
-    change(job.out / loop.CHECKPOINTS / loop.HISTORY)
+    change(job.out / loop.CHECKPOINTS / loop.LINES)
     with pytest.raises(WeightsError, match=r"history\.jsonl lacks lines"):
         loop.pretrain(job)

@@ -1,5 +1,7 @@
 import json
 import shutil
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import zarr
 
 from ctssl.errors import StoreError
 from ctssl.store.layout import AIR_HU, StoreArrays
-from ctssl.store.reader import open_store, read_patches, verify
+from ctssl.store.reader import open_store, open_stores, read_patches, verify
 from ctssl.store.writer import write_store
 
 CARD = {"scan": "anna", "atlas": "a1", "spacing_mm": 1.0}
@@ -87,10 +89,10 @@ def test_arrays_of_nothing_but_the_fill_value_are_stored_and_not_implied(tmp_pat
         np.zeros(2, bool),
         np.zeros((2, 3)),
         np.zeros(2, np.float32),
-        np.zeros((1, 2), np.int64),
+        np.empty((0, 2), np.int64),  # (0, 0) would be a self loop, which no store holds
     )
     write_store(tmp_path, zeros, CARD)
-    for name in zeros.named():
+    for name in ("patches", "valid", "landmarks_mm", "lung_fraction"):
         assert len(data_files(tmp_path, name)) == 1, name
     [shard] = data_files(tmp_path, "patches")
     assert shard.stat().st_size > 2 * (16 + 16), "both chunks are there, not their index alone"
@@ -113,7 +115,7 @@ def test_codecs_and_chunks_are_those_that_the_documentation_names(path):
         plain, blosc, crc = zarr_codecs(array)
         assert (plain["name"], crc["name"]) == ("bytes", "crc32c")
         chosen = {key: blosc["configuration"][key] for key in ("cname", "shuffle", "typesize")}
-        assert chosen == {"cname": "lz4", "shuffle": "bitshuffle", "typesize": values.dtype.itemsize}
+        assert chosen == {"cname": "lz4hc", "shuffle": "bitshuffle", "typesize": values.dtype.itemsize}
         assert array.chunks == ((1, 32, 32, 32) if name == "patches" else values.shape)
 
 
@@ -172,6 +174,120 @@ def test_a_cut_file_is_an_error(path, name):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(StoreError):
         open_store(path).patches()
+
+
+def index_of(shard: bytes) -> np.ndarray:
+    """(5, 2) offset and length of each patch in the shard, from the format's own words."""
+    return np.frombuffer(shard[-(5 * 16 + 4) : -4], "<u8").reshape(5, 2).astype(int)
+
+
+def test_a_damaged_patch_is_named_and_the_others_are_read(path):
+    [file] = data_files(path, "patches")
+    content = bytearray(file.read_bytes())
+    offset, length = index_of(content)[3]
+    for where in (offset, offset + 7, offset + length // 2, offset + length - 1):
+        content[where] ^= 1
+        file.write_bytes(content)
+        store = open_store(path)
+        with pytest.raises(StoreError, match="landmark 3 of scan anna"):
+            read_patches([store], np.zeros(3, int), np.array([0, 3, 1]))
+        others = np.array([4, 0, 1, 2])
+        np.testing.assert_array_equal(store.patches(others), arrays().patches[others])
+        content[where] ^= 1
+
+
+def test_every_flipped_byte_gives_the_written_values_or_a_named_error(path):
+    whole, written, rng = open_store(path), arrays().named(), np.random.default_rng(5)
+    refused = Counter()
+    for file in (p for p in sorted(path.rglob("*")) if p.is_file()):
+        sound, name = file.read_bytes(), str(file.relative_to(path))
+        ends = len(sound) - 84, len(sound)  # of a shard: its index
+        places = range(int(rng.integers(2)), len(sound), 2)
+        if len(sound) > 4000:
+            places = [*rng.integers(0, len(sound), 50), *range(*ends, 2)]
+        for where in places:
+            content = bytearray(sound)
+            content[where] ^= 1 << int(rng.integers(8))
+            file.write_bytes(content)
+            said = None
+            try:
+                store = open_store(path)
+                back = {"patches": store.patches()} | {name: getattr(store, name) for name in SMALL}
+            except StoreError as error:
+                said = str(error)
+            if said:
+                refused[name] += 1
+                assert "landmark" in said if "patches/c" in name else "anna" in said
+                continue
+            assert name.endswith(".json"), f"byte {where} of {name} is unguarded"
+            assert store.card == whole.card  # a blank, say
+            for key, values in written.items():
+                np.testing.assert_array_equal(back[key], values)
+        file.write_bytes(sound)
+    assert refused["store.json"] > 150
+    assert refused["store.zarr/patches/c/0/0/0/0"] == 50 + 42
+
+
+def test_a_card_without_a_seal_or_with_changed_words_is_refused(path):
+    card = json.loads((path / "store.json").read_text())
+    for changed in (
+        {key: value for key, value in card.items() if key != "seal"},
+        card | {"spacing_mm": 2.0},
+        card | {"extra": None},
+    ):
+        (path / "store.json").write_text(json.dumps(changed))
+        with pytest.raises(StoreError, match="seal"):
+            open_store(path)
+    (path / "store.json").write_text(json.dumps(card, indent=7))  # the same card, written otherwise
+    assert open_store(path).card == card
+
+
+def test_many_stores_share_one_handle_and_hold_no_file_open(path):
+    stores = open_stores([path] * 400)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    pick = np.random.default_rng(0).integers(0, 400, 300), np.random.default_rng(1).integers(0, 5, 300)
+    np.testing.assert_array_equal(read_patches(stores, *pick), arrays().patches[pick[1]])
+    assert len({id(store._patches) for store in stores}) == 1
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+    assert open_stores([]) == []
+
+
+def test_stores_of_one_handle_and_stores_opened_alone_can_be_read_together(path, tmp_path):
+    others = []
+    for number in (1, 2):
+        others.append(tmp_path / f"other{number}")
+        others[-1].mkdir()
+        write_store(others[-1], arrays(number), CARD | {"scan": f"other{number}"})
+    stores = [*open_stores(others), open_store(path)]
+    scans, landmarks = np.array([2, 1, 0, 2, 1, 0]), np.array([4, 1, 0, 0, 3, 4])
+    expected = [arrays((s + 1) % 3).patches[j] for s, j in zip(scans, landmarks, strict=True)]
+    np.testing.assert_array_equal(read_patches(stores, scans, landmarks), expected)
+
+
+def test_threads_read_at_the_same_time(path):
+    stores = open_stores([path] * 3)
+
+    def read(seed):
+        rng = np.random.default_rng(seed)
+        pick = rng.integers(0, 3, 40), rng.integers(0, 5, 40)
+        return (read_patches(stores, *pick) == arrays().patches[pick[1]]).all()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(read, range(24)))
+
+
+def test_a_landmark_that_is_not_there_is_no_damage(path):
+    for landmark in (-1, 5):
+        with pytest.raises(IndexError, match="0 to 4"):
+            open_store(path).patches(np.array([0, landmark]))
+
+
+def test_stores_with_patches_of_two_shapes_are_not_read_together(path, tmp_path):
+    fewer = {name: values[:2] for name, values in vars(arrays(edges=((0, 1),))).items()}
+    (tmp_path / "fewer").mkdir()
+    write_store(tmp_path / "fewer", StoreArrays(**fewer), CARD)
+    with pytest.raises(StoreError, match="one shape"):
+        open_stores([path, tmp_path / "fewer"])
 
 
 def test_values_that_another_program_changed_are_noticed(path):

@@ -25,6 +25,18 @@ SMALL = {
 """Options that a laptop trains in a second; 13 is no multiple of any batch."""
 
 
+MACHINE = {
+    "device": "cpu",
+    "threads": 1,
+    "precision": "fp32",
+    "checkpoint_steps": 1000,
+    "checkpoints": 2,
+    "devices": 1,
+    "passes": 1,
+    "compile_networks": False,
+}
+
+
 def atlas(landmarks=6):
     """Landmarks 20 mm apart on a block of two in x, two in y, the rest in z."""
     i = np.arange(landmarks)
@@ -50,11 +62,14 @@ def write_scan(folder: Path, number: int, chest: Atlas, valid=None):
     return open_store(folder / name, atlas=chest.id)
 
 
-def cohort(folder: Path, scans=5, landmarks=6):
-    """An atlas, stores, subjects: scans 0 and 1 are of one person; some landmarks are not valid."""
+def cohort(folder: Path, scans=5, landmarks=6, hidden=()):
+    """An atlas, stores, subjects: scans 0 and 1 are of one person; some landmarks are not valid, nor are
+    the `hidden` ones, pairs (scan, landmark).
+    """
     chest = atlas(landmarks)
     masks = [np.ones(landmarks, bool) for _ in range(scans)]
-    masks[1][2] = masks[2][0] = masks[2][5] = False
+    for scan, landmark in ((1, 2), (2, 0), (2, 5), *hidden):
+        masks[scan][landmark] = False
     stores = [write_scan(folder, i, chest, mask) for i, mask in enumerate(masks)]
     subjects = ["anna", "anna", *(f"person{i}" for i in range(2, scans))]
     return SimpleNamespace(atlas=chest, stores=stores, subjects=subjects)
@@ -65,8 +80,10 @@ def options(**changes) -> ContextAware:
     return ContextAware(**{**SMALL, **changes})
 
 
-def job(people, out: Path, *, seed=0, checkpoint_steps=1000, precision="fp32", **changes) -> PretrainJob:
-    """A small pretraining of these people."""
+def job(people, out: Path, *, seed=0, **changes) -> PretrainJob:
+    """A small pretraining of these people; changes of the method's options or of the machine's."""
+    machine = dict(MACHINE)
+    machine |= {name: changes.pop(name) for name in Pretraining.model_fields if name in changes}
     run = Run(name="small", method="context-aware", options=options(**changes))
-    machine = Pretraining(device="cpu", threads=1, precision=precision, checkpoint_steps=checkpoint_steps)
+    machine = Pretraining(**machine)
     return PretrainJob(run, machine, people.atlas, people.stores, people.subjects, seed, out)

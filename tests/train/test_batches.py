@@ -3,11 +3,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from ctssl.train import batches
 from ctssl.train.batches import (
     Cohort,
-    part_of,
     prefetched,
     read_batch,
     rounds_per_epoch,
@@ -15,6 +15,7 @@ from ctssl.train.batches import (
     scan_sample,
     scans_of_round,
 )
+from ctssl.train.parts import Part, needed
 
 PEOPLE = [0, 0, 0, 1, 2, 2, 3, 4, 5, 6, 7]
 
@@ -106,7 +107,7 @@ def test_trap_1_the_landmark_travels_with_the_patch(people):
 def test_a_scan_batch_holds_valid_patches_and_edges_between_them(people):
     cohort = Cohort.of(people.stores, people.subjects)
     batch = read_batch(people.stores, cohort, scan_sample(cohort, np.array([2, 0, 1])))
-    assert batch.counts.tolist() == [4, 6, 5]
+    assert batch.counts == (4, 6, 5)
     assert batch.landmarks.tolist() == [1, 2, 3, 4, 0, 1, 2, 3, 4, 5, 0, 1, 3, 4, 5]
     owner = np.repeat([2, 0, 1], batch.counts)
     pairs = {(owner[i], int(batch.landmarks[i]), int(batch.landmarks[j])) for i, j in batch.edges.tolist()}
@@ -115,16 +116,22 @@ def test_a_scan_batch_holds_valid_patches_and_edges_between_them(people):
     assert batch.subjects.tolist() == [1, 0, 0]
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_devices_share_a_batch(world_size):
-    cohort = some_cohort()
-    for sample in (
-        scan_sample(cohort, np.array([4, 1, 7, 3])),
-        samples_of_round(cohort, "landmark", 6, 0, 0)[0],
-    ):
-        parts = [part_of(sample, rank, world_size) for rank in range(world_size)]
-        for name in ("scans", "landmarks", "members"):
-            assert np.array_equal(np.concatenate([getattr(p, name) for p in parts]), getattr(sample, name))
+def test_some_scans_of_a_batch_are_the_batch_of_these_scans(people):
+    """Patches and edges follow their scans, in any order."""
+    cohort = Cohort.of(people.stores, people.subjects)
+    sample = scan_sample(cohort, np.array([2, 0, 1, 4]))
+    whole = read_batch(people.stores, cohort, sample).drawn(sample, seed=1, phase=1, epoch=0)
+    for chosen in ([3, 0, 2], [1], [0, 1, 2, 3], []):
+        members = np.array([2, 0, 1, 4])[chosen]
+        sample = scan_sample(cohort, members)
+        alone = read_batch(people.stores, cohort, sample).drawn(sample, seed=1, phase=1, epoch=0)
+        part = whole.take(chosen, (len(chosen),))
+        for name, values in vars(alone).items():
+            got = getattr(part, name)
+            if name == "edges":
+                assert sorted(map(tuple, got.tolist())) == sorted(map(tuple, values.tolist()))
+            elif name != "landmark":
+                assert bool(np.array_equal(got, values)), name
 
 
 def test_prefetching_keeps_order_and_passes_errors_on():
@@ -134,3 +141,19 @@ def test_prefetching_keeps_order_and_passes_errors_on():
         for asked, _ in prefetched([1, 2, 0, 3, 4, 5], lambda n: 1 / n):
             seen.append(asked)
     assert seen == [1, 2]
+
+
+def test_keys_are_those_of_scan_and_landmark_whatever_the_batch(people):
+    cohort = Cohort.of(people.stores, people.subjects)
+    sample = scan_sample(cohort, np.array([2, 1, 4]))
+    batch = read_batch(people.stores, cohort, sample)
+    assert len(batch.random) == len(batch.scan_random) == 0
+    keyed = batch.drawn(sample, seed=7, phase=1, epoch=3)
+    assert len(set(keyed.random.tolist() + keyed.scan_random.tolist())) == len(batch.patches) + 3
+    for rank in range(2):
+        part = needed(sample, [Part(np.array_split(np.arange(3), 2)[rank], (1,))])
+        mine = batch.drawn(part, seed=7, phase=1, epoch=3)
+        rows = np.isin(sample.scans, part.members)
+        assert mine.random.tolist() == keyed.random[torch.from_numpy(rows)].tolist()
+    assert mine.scan_random.tolist() == keyed.scan_random[-1:].tolist()
+    assert not set(keyed.random.tolist()) & set(batch.drawn(sample, 7, 1, 4).random.tolist())

@@ -2,7 +2,6 @@ import itertools
 import json
 import os
 import signal
-from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,11 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from train import synthetic
+from train.files import assert_same
 
 from ctssl.errors import CohortError, CtsslError, WeightsError
 from ctssl.methods.context_aware import ContextAware
 from ctssl.train import checkpoint, loop
 from ctssl.train.loop import pretrain
+from ctssl.train.team import Team
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,8 @@ def interrupt(monkeypatch):
     def after_steps(after, signal_or_error):
         count = itertools.count(1)
 
-        def after_step(self, phase):
-            real(self, phase)
+        def after_step(self, phase, made):
+            real(self, phase, made)
             if next(count) != after:
                 return
             if isinstance(signal_or_error, BaseException):
@@ -49,17 +50,10 @@ def interrupt(monkeypatch):
     return after_steps
 
 
-def assert_same(one, two):
-    first, second = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[n], second[n]) for n in first)
-    assert (one / "history.csv").read_text() == (two / "history.csv").read_text()
-    assert json.loads((one / "model.json").read_text()) == json.loads((two / "model.json").read_text())
-
-
 def test_history_and_card_tell_what_was_done(people, finished):
     history = pd.read_csv(finished / "history.csv")
-    assert history.columns.tolist() == ["step", "phase", "learning_rate", "loss", "top1"]
+    terms = ["top1", "alignment", "queue_age", "embedding_std", "uniformity", "gradient_norm"]
+    assert history.columns.tolist() == ["step", "phase", "learning_rate", "loss", *terms]
     assert history.step.tolist() == list(range(len(history)))
     assert history.notna().all(axis=None)
     assert history.top1.between(0, 1).all()
@@ -122,7 +116,7 @@ def test_seeds_differ(people, finished, tmp_path):
 
 
 def test_trap_10_the_optimiser_is_sgd(people, tmp_path):
-    training = loop._Training(synthetic.job(people, tmp_path), torch.device("cpu"))
+    training = loop._Training(synthetic.job(people, tmp_path), torch.device("cpu"), Team())
     assert all(type(o) is torch.optim.SGD for o in training.optimisers)
     group = training.optimisers[0].param_groups[0]
     assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.9, 1e-4, False)
@@ -142,14 +136,14 @@ def test_trap_10_the_optimisers_get_the_cosine(people, finished):
 
 @pytest.fixture
 def losses_see(monkeypatch):
-    """A list that gets (random numbers, whether bfloat16 autocast is on) of every loss of a training."""
+    """A list that gets (where random numbers begin, whether bfloat16 autocast is on) of every loss."""
     seen = []
 
     def spy(real):
-        def loss(self, batch, rng):
+        def loss(self, batch, keys):
             half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-            seen.append((tuple(deepcopy(rng).integers(2**62, size=2)), half))
-            return real(self, batch, rng)
+            seen.append((batch.random.tolist(), half))
+            return real(self, batch, keys)
 
         return loss
 
@@ -162,7 +156,8 @@ def test_trap_12_no_step_replays_the_random_numbers_of_another(people, tmp_path,
     for seed in (0, 1):
         pretrain(synthetic.job(people, tmp_path / str(seed), seed=seed, epochs=1))
     assert len(losses_see) > 20
-    assert len({numbers for numbers, _ in losses_see}) == len(losses_see)
+    begun = [number for numbers, _ in losses_see for number in numbers]
+    assert len(set(begun)) == len(begun)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -191,15 +186,15 @@ def test_fp32_is_no_tf32(people, tmp_path, tf32, precision):
 
 def test_random_keys_that_stay_in_the_queues_are_told(people, tmp_path, capfd):
     for queue_size, told in ((11, True), (10, False)):
-        loop._Training(synthetic.job(people, tmp_path, queue_size=queue_size), torch.device("cpu"))
+        loop._Training(synthetic.job(people, tmp_path, queue_size=queue_size), torch.device("cpu"), Team())
         assert ("2 epochs of 5 scans make at most 10 keys" in capfd.readouterr().err) is told
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_change(people, tmp_path, monkeypatch):
     real = ContextAware.patch_loss
 
-    def broken(self, batch, rng):
-        losses = real(self, batch, rng)
+    def broken(self, batch, keys):
+        losses = real(self, batch, keys)
         return {**losses, "total": losses["total"] * float("nan")}
 
     monkeypatch.setattr(ContextAware, "patch_loss", broken)

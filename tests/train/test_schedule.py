@@ -12,8 +12,28 @@ from ctssl.train.schedule import Plan, cosine
 def plan(epochs=3, rounds=(1, 2), scans=7):
     valid = np.random.default_rng(0).random((scans, 5)) < 0.6
     phases = [
-        Phase("patch", "landmark", 3, rounds[0], [], lambda batch, rng: {}),
-        Phase("graph", "scan", 2, rounds[1], [], lambda batch, rng: {}),
+        Phase(
+            "patch",
+            "landmark",
+            3,
+            rounds[0],
+            [],
+            groups=1,
+            keys=None,
+            key_features=0,
+            loss=lambda batch, keys: {},
+        ),
+        Phase(
+            "graph",
+            "scan",
+            2,
+            rounds[1],
+            [],
+            groups=1,
+            keys=None,
+            key_features=0,
+            loss=lambda batch, keys: {},
+        ),
     ]
     return Plan(phases, Cohort(valid, np.arange(scans)), epochs, seed=4)
 
@@ -33,6 +53,17 @@ def test_phases_take_turns_until_the_epochs_are_done(rounds):
     seen = [s.sample for s in steps if s.phase == 0]
     pairs = [(a, b) for sample in seen for a, b in zip(sample.scans, sample.landmarks, strict=True)]
     assert max(pairs.count(p) for p in set(pairs)) == 3
+
+
+def test_in_an_epoch_of_a_phase_a_pair_comes_at_most_once():
+    """Random numbers hang on (phase, epoch, scan, landmark)."""
+    met = [
+        (step.phase, step.epoch, *pair)
+        for step in plan(rounds=(2, 3)).steps()
+        for pair in zip(step.sample.scans, step.sample.landmarks, strict=True)
+    ]
+    assert len(set(met)) == len(met)
+    assert {epoch for phase, epoch, *_ in met if phase == 0} == {0, 1, 2}
 
 
 def test_a_plan_goes_on_anywhere():

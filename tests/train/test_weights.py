@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import torch as safetensors
 from train import synthetic
 
 from ctssl.errors import WeightsError
@@ -82,3 +83,18 @@ def test_options_of_another_version_are_refused(saved):
     path.with_suffix(".json").write_text(json.dumps(card))
     with pytest.raises(WeightsError, match="does not fit this version"):
         weights.load(path, synthetic.atlas())
+
+
+def test_weights_are_written_as_the_library_writes_them():
+    tensors = {
+        "b.weight": torch.randn(3, 1, 2),
+        "a": torch.randn(5).bfloat16(),
+        "steps": torch.tensor(7),
+        "none": torch.empty(0, 4),
+        "turned": torch.randn(4, 3).T,
+        "half": torch.randn(2).half(),
+    }
+    back = safetensors.load(weights.encoded(tensors))
+    assert back.keys() == tensors.keys()
+    assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+    assert all(back[name].dtype == tensors[name].dtype for name in tensors)

@@ -1,0 +1,192 @@
+"""One optimiser step of any method, shared out over passes and devices."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ctssl.config.methods import MethodOptions
+from ctssl.errors import CtsslError
+from ctssl.methods import Made, Phase
+from ctssl.methods.contrast import spread
+from ctssl.networks.batchnorm import settle
+from ctssl.store.reader import Store
+from ctssl.train.batches import Batch, Cohort, read_batch
+from ctssl.train.parts import Part, Shares, needed, share
+from ctssl.train.schedule import Step
+from ctssl.train.team import Team
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one device needs for one step.
+
+    Attributes:
+        shares: who computes what.
+        batch: the scans that this device's parts use.
+        places: (b,) which members of the sample they are, rising.
+        subjects: (B,) long, the subject of every member of the sample.
+        order: (B,) long, members in the order of the keys' groups.
+        landmark: that of the whole sample; 0 of whole scans.
+    """
+
+    shares: Shares
+    batch: Batch
+    places: np.ndarray
+    subjects: Tensor
+    order: Tensor
+    landmark: int
+
+    def of(self, part: Part) -> Batch:
+        """The batch of a part."""
+        return self.batch.take(np.searchsorted(self.places, part.places).tolist(), part.groups)
+
+    def to(self, device: torch.device) -> "Load":
+        """The same on a device."""
+        subjects, order = (t.to(device, non_blocking=True) for t in (self.subjects, self.order))
+        return replace(self, batch=self.batch.to(device), subjects=subjects, order=order)
+
+    def pinned(self) -> "Load":
+        """The same in memory from which copies to a GPU overlap with its work."""
+        subjects, order = self.subjects.pin_memory(), self.order.pin_memory()
+        return replace(self, batch=self.batch.pinned(), subjects=subjects, order=order)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Reads what a step needs here; safe in several threads.
+
+    Attributes:
+        stores: of the cohort's scans.
+        cohort: the scans.
+        phases: the method's.
+        seed: of the training.
+        team: whose member this is.
+        passes: parts that a device makes of its share.
+        pinned: whether memory is made ready for a fast way to a GPU.
+    """
+
+    stores: Sequence[Store]
+    cohort: Cohort
+    phases: Sequence[Phase]
+    seed: int
+    team: Team
+    passes: int
+    pinned: bool
+
+    def __call__(self, step: Step) -> Load:
+        """The load of a step, on the CPU."""
+        phase, sample = self.phases[step.phase], step.sample
+        members = len(sample.members)
+        order = np.random.default_rng([self.seed, step.number, 2]).permutation(members)
+        shares = share(members, phase.groups, order, self.team.size, self.passes)
+        rank = self.team.rank
+        part = needed(sample, shares.queries[rank] + shares.keys[rank])
+        batch = read_batch(self.stores, self.cohort, part, graph=phase.unit == "scan")
+        batch = batch.drawn(part, self.seed, step.phase, step.epoch)
+        places = np.flatnonzero(np.isin(sample.members, part.members))
+        subjects = torch.from_numpy(self.cohort.subjects[sample.members])
+        landmark = int(sample.landmarks[0]) if phase.unit == "landmark" else 0
+        load = Load(shares, batch, places, subjects, torch.from_numpy(order), landmark)
+        return load.pinned() if self.pinned else load
+
+
+class Stepper:
+    """Does steps: keys, losses, gradients, optimiser, momentum.
+
+    Args:
+        method: on its device.
+        optimisers: one a phase.
+        options: of the method.
+        team: whose member this is.
+        bf16: whether networks compute in bfloat16.
+    """
+
+    def __init__(
+        self,
+        method: Any,
+        optimisers: Sequence[torch.optim.Optimizer],
+        options: MethodOptions,
+        *,
+        team: Team,
+        bf16: bool,
+    ) -> None:
+        self.method, self.optimisers, self.options = method, optimisers, options
+        self.phases = method.phases()
+        self.team, self.bf16 = team, bf16
+        self.device = next(method.parameters()).device
+
+    def __call__(self, step: Step, load: Load, rate: float) -> dict[str, float]:
+        """The terms of a step, means over its scans, equal on all devices; "total" is the loss.
+
+        `gradient_norm` is that of all the phase's parameters together, before it is clipped.
+
+        Raises:
+            CtsslError: the loss, or its gradient, is no number; the weights are as they were.
+        """
+        phase, optimiser = self.phases[step.phase], self.optimisers[step.phase]
+        optimiser.param_groups[0]["lr"] = rate
+        optimiser.zero_grad(set_to_none=True)
+        load = load.to(self.device)
+        made = self._keys(phase, load)
+        sums = self._backward(phase, load, made)
+        self.team.sum_gradients(phase.parameters)
+        limit = math.inf if self.options.clip_norm is None else self.options.clip_norm
+        sums["gradient_norm"] = torch.nn.utils.clip_grad_norm_(phase.parameters, limit)
+        values = torch.stack([value.float() for value in sums.values()]).tolist()  # a GPU is waited for once
+        terms = dict(zip(sums, values, strict=True))
+        for name, what in (("total", "loss"), ("gradient_norm", "gradient")):
+            if not math.isfinite(terms[name]):
+                raise _no_number(f"{phase.name} {what}", step, terms[name], rate)
+        optimiser.step()
+        settle(self.method, self.team.summed)
+        self.method.after_step(phase, made)
+        return terms
+
+    def _keys(self, phase: Phase, load: Load) -> Made | None:
+        """The keys of all scans of a step, in the order of its sample."""
+        if phase.keys is None:
+            return None
+        with self._precision():
+            parts = [phase.keys(load.of(part)) for part in load.shares.keys[self.team.rank]]
+        own = torch.cat([*parts, torch.empty(0, phase.key_features, device=self.device)])
+        shuffled = self.team.gathered(own, load.shares.counts())
+        vectors = torch.empty_like(shuffled)
+        vectors[load.order] = shuffled
+        return Made(vectors, load.subjects, load.landmark)
+
+    def _backward(self, phase: Phase, load: Load, made: Made | None) -> dict[str, Tensor]:
+        """The terms of a step; gradients of this device's parts are there afterwards."""
+        total, sums = len(load.subjects), dict[str, Tensor]()
+        for part in load.shares.queries[self.team.rank]:
+            first, last = int(part.places[0]), int(part.places[-1])  # queries keep the sample's order
+            keys = None if made is None else made.vectors[first : last + 1]
+            with self._precision():
+                terms = phase.loss(load.of(part), keys)
+            share = len(part.places) / total
+            (terms["total"] * share).backward()
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0) + value.detach().float() * share
+        names = self.team.first(list(sums), everyone=all(load.shares.queries))
+        values = self.team.summed(
+            torch.stack([sums.get(n, torch.zeros((), device=self.device)) for n in names])
+        )
+        terms = dict(zip(names, values.unbind(), strict=True))
+        return terms if made is None else terms | spread(made.vectors)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+
+def _no_number(what: str, step: Step, value: float, rate: float) -> CtsslError:
+    landmarks = sorted(set(step.sample.landmarks.tolist()))
+    where = f"landmark {landmarks[0]}" if len(landmarks) == 1 else f"{len(landmarks)} landmarks"
+    return CtsslError(
+        f"the {what} is {value} at step {step.number} (learning rate {rate:.3g}): {where} of the "
+        f"scans in rows {step.sample.members.tolist()} of scans.txt",
+        "use a smaller options.learning_rate or a clip_norm for this run, or pretraining.precision: fp32",
+    )

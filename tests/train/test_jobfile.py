@@ -1,0 +1,137 @@
+"""The file of a pretraining, the bare command that does it, and the team that is started for it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import pandas as pd
+import pytest
+from train import synthetic
+from train.files import job_file
+
+from ctssl.errors import ConfigError, CtsslError
+from ctssl.prepare.atlas import write_card
+from ctssl.train.jobfile import read_job
+from ctssl.train.launch import train_together
+
+BARE = """
+import sys
+
+gone = "pandas sklearn scipy zarr click yaml snakemake SimpleITK nibabel ants matplotlib jinja2 pyarrow"
+for name in [*gone.split(), "safetensors", "umap", "PIL", "pydicom", "lungmask"]:
+    sys.modules[name] = None  # as if it were not installed
+from ctssl.train.__main__ import main
+main()
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A job's file beside its atlas and stores, as it would be carried to another machine."""
+    people = synthetic.cohort(tmp_path / "stores", scans=8)
+    write_card(tmp_path / "atlas", people.atlas, {})
+
+    def write(**changes):
+        shape = {"patch_batch": 8, "graph_batch": 8, "epochs": 1, "graph_steps": 1} | changes
+        return job_file(tmp_path, people, "out", **shape)
+
+    return write
+
+
+def test_a_job_is_carried_elsewhere_with_its_stores_and_atlas(study, tmp_path):
+    path = study()
+    moved = tmp_path.with_name(f"{tmp_path.name} moved")
+    shutil.copytree(tmp_path, moved)
+    there, here = read_job(moved / "runs/out.json"), read_job(path)
+    assert there.fingerprint() == here.fingerprint()
+    assert all(store.path.is_relative_to(moved) for store in there.stores)
+    assert there.out.resolve() == moved / "runs/out"
+    assert there.run.options.patch_batch == 8
+
+
+def test_what_is_no_job_says_so(tmp_path):
+    path = tmp_path / "job.json"
+    for text in ("{}", "[]", "no json", '{"run": {}, "more": 1}'):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"job\.json is no job of pretraining"):
+            read_job(path)
+    with pytest.raises(ConfigError, match="no job of pretraining"):
+        read_job(tmp_path / "nowhere.json")
+
+
+def test_training_needs_torch_numpy_tensorstore_and_pydantic_only(study, tmp_path):
+    command = [sys.executable, "-c", BARE, str(study())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=bare_environment())
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(pd.read_csv(tmp_path / "runs/out/history.csv")) == 7
+    assert (tmp_path / "runs/out/model.safetensors").stat().st_size > 1000
+    broken = subprocess.run(
+        [*command[:3], str(tmp_path / "none.json")], capture_output=True, text=True, check=False
+    )
+    assert broken.returncode == 1
+    assert broken.stderr.startswith("error: ")
+    assert "Traceback" not in broken.stderr
+
+
+def test_a_team_is_started_and_its_failure_is_told(study, tmp_path):
+    path = study(devices=2)
+    machine = read_job(path).pretraining
+    train_together(path, machine)
+    assert len(pd.read_csv(tmp_path / "runs/out/history.csv")) == 7
+    shutil.rmtree(tmp_path / "stores/scan3/store.zarr/patches/c")
+    with pytest.raises(CtsslError, match="a process of the training ended with code 1"):
+        train_together(path, machine)
+
+
+def test_sigterm_reaches_the_team_which_checkpoints(study, tmp_path):
+    path = study(devices=2, epochs=400, graph_steps=1)
+    lines, timer = tmp_path / "runs/out/checkpoints/history.jsonl", threading.Event()
+
+    def stop():
+        while not timer.wait(0.2):
+            if lines.exists() and lines.stat().st_size > 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    watcher = threading.Thread(target=stop)
+    watcher.start()
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            train_together(path, read_job(path).pretraining)
+    finally:
+        timer.set()
+        watcher.join()
+    assert stopped.value.code == 143
+    (kept,) = (tmp_path / "runs/out/checkpoints").glob("*.pt")
+    assert int(kept.stem.removeprefix("step-")) > 0
+    assert not (tmp_path / "runs/out/model.safetensors").exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_sigterm_to_a_team_that_ends_all_the_same_is_no_failure(study, tmp_path, monkeypatch):
+    """Snakemake would delete the weights of a failed job, whose checkpoints are gone."""
+
+    class Finishing:
+        def __init__(self, *command, **how):
+            self.sent = []
+
+        def send_signal(self, number):
+            self.sent.append(number)
+
+        def wait(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert self.sent == [signal.SIGTERM]
+            return 0
+
+    path = study(devices=2)
+    machine = read_job(path).pretraining
+    monkeypatch.setattr("ctssl.train.launch.subprocess.Popen", Finishing)
+    train_together(path, machine)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def bare_environment():
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
