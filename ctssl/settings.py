@@ -19,6 +19,7 @@ from ctssl.config.prepare import Atlas
 from ctssl.errors import ConfigError
 from ctssl.manifest import Manifest, Row, stamp
 from ctssl.recipes import RECIPES
+from ctssl.sources import atlas_scan, contents, images
 
 PREPARATION = ("atlas", "volume", "register", "store")
 """The stages whose settings decide what is in a patch store."""
@@ -33,9 +34,9 @@ def atlas(config: Config, manifest: Manifest) -> str:
     chosen = config.atlas
     values: dict[str, Any] = {"atlas": chosen}
     if chosen.source == "file":
-        values["files"] = {key: _contents(key, path) for key, path in atlas_files(chosen).items()}
+        values["files"] = {key: contents(key, path) for key, path in atlas_files(chosen).items()}
     if chosen.scans:
-        values |= {"scans": [_atlas_scan(manifest, scan) for scan in chosen.scans]}
+        values |= {"scans": [atlas_scan(manifest, scan) for scan in chosen.scans]}
         values |= {"volume": config.volume, "mask": mask(config)}
     if chosen.source == "template":
         values["registration"] = config.registration
@@ -53,7 +54,7 @@ def volume(config: Config, manifest: Manifest, scan: str) -> str:
     row = manifest.row(scan)
     return _text(
         "volume",
-        **_images(row),
+        **images(row),
         exclude=row.exclude,
         exclude_reason=row.exclude_reason,
         volume=config.volume,
@@ -231,56 +232,6 @@ def members(manifest: Manifest) -> list[str]:
 def kept(manifest: Manifest) -> list[str]:
     """One line for each scan that is kept whatever quality says of it: why."""
     return [f"{row.scan} {row.keep_reason}" for row in manifest.rows if row.keep]
-
-
-def _images(row: Row) -> dict[str, Any]:
-    """Image and mask of a scan with their stamps; those of a scan that is left out are not looked at."""
-    assert row.image is not None, "a table that was read without images has nothing to prepare"
-    return {
-        "image": str(row.image),
-        "image_stamp": "" if row.exclude else stamp(row.image),
-        "series_uid": row.series_uid,
-        "mask_image": str(row.mask) if row.mask else None,
-        "mask_stamp": stamp(row.mask) if row.mask and not row.exclude else None,
-    }
-
-
-def _atlas_scan(manifest: Manifest, scan: str) -> dict[str, Any]:
-    if scan not in manifest.scans:
-        raise ConfigError(
-            f"atlas.scans names {scan!r}, which is not in {manifest.path}", "give ids of its column scan"
-        )
-    row = manifest.row(scan)
-    if row.exclude:
-        raise ConfigError(
-            f"atlas.scans names {scan}, which the manifest excludes: {row.exclude_reason or 'no reason'}",
-            "choose another scan for the atlas, or clear its cell in the column exclude",
-        )
-    images = _images(row)
-    for what in ("image", "mask"):
-        if images[f"{what}_stamp"] == "missing":
-            path = row.image if what == "image" else row.mask
-            raise ConfigError(
-                f"atlas.scans names {scan}, whose {what} {path} does not exist",
-                f"correct the path in {manifest.path}, where relative ones start at its folder, or choose "
-                "another scan for the atlas",
-            )
-    return {"scan": scan, **images}
-
-
-def _contents(key: str, path: Path) -> str:
-    """What changes when the file does: sha256 of mask and landmarks, which a fresh clone leaves alone.
-
-    A stamp of the CT, which is large, and of images of several files.
-    """
-    found = stamp(path)
-    if found == "missing" or not (path.is_file() or path.is_dir()):
-        what = "does not exist" if found == "missing" else "is no file"  # a pipe would be waited for
-        said = f"atlas.{key} is {path}, which {what}"
-        raise ConfigError(said, "relative paths start at the working directory")
-    if key == "ct" or path.is_dir() or path.suffix.lower() in (".mhd", ".nhdr"):
-        return found
-    return sha256(path.read_bytes()).hexdigest()
 
 
 def _preparation(config: Config, manifest: Manifest) -> str:
