@@ -76,7 +76,7 @@ def store_kinds() -> dict[str, Kind]:
     arrays = Part("scan0/store.zarr/*/zarr.json", text=True)
     return {
         "store card": Kind(_store, (card,), _read_store, (StoreError,), same=True),
-        "store metadata": Kind(_store, (arrays,), _read_store, (StoreError,), same=True),
+        "store metadata": Kind(_store, (arrays,), _verify, (StoreError,)),
         "store values": Kind(
             _store, (Part("scan0/store.zarr/*/c/**/*", 0),), _read_store, (StoreError,), same=True
         ),
