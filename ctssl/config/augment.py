@@ -17,17 +17,20 @@ class Augment(Section):
 
     steps: tuple[StepName, ...] = Field(
         default=("gamma", "noise", "warp"),
-        description="gamma: exponent of values. noise: normal. warp: elastic and affine. turn: flips and "
-        "quarter turns. blur: Gaussian. shift: of all values. curve: non-linear values. shuffle: within "
-        "small blocks. paint: blocks of noise",
+        description="what is done, in this order: `gamma` (exponent of values), `noise` (normal), `warp` "
+        "(elastic and affine), `turn` (flips and quarter turns), `blur` (Gaussian), `shift` (of all values), "
+        "`curve` (non-linear values), `shuffle` (within small blocks), `paint` (blocks of noise)",
     )
-    gamma_probability: float = Field(default=0.25, ge=0, le=1)
+    gamma_probability: float = Field(
+        default=0.25, ge=0, le=1, description="share of views with changed contrast"
+    )
     gamma_range: tuple[float, float] = Field(default=(0.5, 4.5), description="uniform exponent")
-    noise_probability: float = Field(default=0.25, ge=0, le=1)
+    noise_probability: float = Field(default=0.25, ge=0, le=1, description="share of views with noise")
     noise_max_hu: float = Field(default=50.0, ge=0, description="sigma is uniform from 0 to this")
-    warp_probability: float = Field(default=1.0, ge=0, le=1)
+    warp_probability: float = Field(default=1.0, ge=0, le=1, description="share of views that are warped")
     rotation_deg: float | tuple[float, float, float] = Field(
-        default=10.0, description="uniform on either side; one for all axes, or about z, y, x"
+        default=10.0,
+        description="uniform on either side; one number for all axes, or one about each of z, y, x",
     )
     translation_voxels: float = Field(default=12.0, ge=0, description="uniform on either side, per axis")
     scale: float = Field(default=0.1, ge=0, lt=1, description="factor 1 plus or minus this, per axis")
@@ -40,21 +43,32 @@ class Augment(Section):
         description="factor up to this; in the patch's centre the displacement's sd is 0.0019 (sigma 12) to "
         "0.0038 (sigma 8) of it",
     )
-    flip_probability: float = Field(default=0.5, ge=0, le=1, description="of each axis")
+    flip_probability: float = Field(default=0.5, ge=0, le=1, description="turn: of each axis")
     flip_rounds: int = Field(
-        default=0, ge=0, description="0: each axis for itself; n: up to n times, while a coin falls, any axis"
+        default=0,
+        ge=0,
+        description="turn: 0: each axis for itself; n: up to n times, while a coin falls, any axis",
     )
-    turn_probability: float = Field(default=0.75, ge=0, le=1, description="1 to 3 quarter turns about z")
-    blur_probability: float = Field(default=0.5, ge=0, le=1)
-    blur_sigma_voxels: tuple[float, float] = Field(default=(0.0, 2.0), description="uniform, per axis")
-    shift_probability: float = Field(default=0.1, ge=0, le=1)
-    shift: float = Field(default=0.1, ge=0, description="share of the window, uniform on either side")
-    curve_probability: float = Field(default=0.9, ge=0, le=1)
-    shuffle_probability: float = Field(default=0.5, ge=0, le=1)
-    shuffle_blocks: int = Field(default=10_000, ge=1)
-    shuffle_share: float = Field(default=0.1, gt=0, le=1, description="longest side, share of the patch's")
-    paint_probability: float = Field(default=0.9, ge=0, le=1)
-    inpaint_probability: float = Field(default=0.2, ge=0, le=1, description="of painted; else outside")
+    turn_probability: float = Field(
+        default=0.75, ge=0, le=1, description="turn: 1 to 3 quarter turns about z"
+    )
+    blur_probability: float = Field(default=0.5, ge=0, le=1, description="blur: share of views")
+    blur_sigma_voxels: tuple[float, float] = Field(default=(0.0, 2.0), description="blur: uniform, per axis")
+    shift_probability: float = Field(default=0.1, ge=0, le=1, description="shift: share of views")
+    shift: float = Field(default=0.1, ge=0, description="shift: share of the window, uniform on either side")
+    curve_probability: float = Field(default=0.9, ge=0, le=1, description="curve: share of views")
+    shuffle_probability: float = Field(default=0.5, ge=0, le=1, description="shuffle: share of views")
+    shuffle_blocks: int = Field(default=10_000, ge=1, description="shuffle: how many blocks")
+    shuffle_share: float = Field(
+        default=0.1, gt=0, le=1, description="shuffle: longest side of a block, share of the patch's"
+    )
+    paint_probability: float = Field(default=0.9, ge=0, le=1, description="paint: share of views")
+    inpaint_probability: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="paint: share of painted views that are painted inside, the others outside",
+    )
 
     @model_validator(mode="after")
     def _ranges_rise(self) -> "Augment":

@@ -14,18 +14,22 @@ from ctssl.config.base import Section
 class MethodOptions(Section):
     """What the options of all methods share: the length of training, its SGD, the window of intensities."""
 
-    epochs: int = Field(default=30, ge=1, description="[P]; passes over the scans in the first phase")
-    learning_rate: float = Field(default=0.03, gt=0, description="[P][C] at the start; a cosine leads to 0")
-    sgd_momentum: float = Field(default=0.9, ge=0, lt=1, description="[P][C]")
-    weight_decay: float = Field(default=1e-4, ge=0, description="[P][C]")
+    epochs: int = Field(default=30, ge=1, description="passes of the first phase over the scans")
+    learning_rate: float = Field(
+        default=0.03, gt=0, description="at the start of each phase; a cosine leads to 0"
+    )
+    sgd_momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: float = Field(default=1e-4, ge=0, description="of the optimiser")
     optimiser: Literal["sgd", "adam"] = Field(
-        default="sgd", description="sgd [C]; adam [P], of which the text gives SGD's rate and momentum"
+        default="sgd", description="`sgd`, or `adam` with sgd_momentum as its first beta"
     )
     clip_norm: float | None = Field(
-        default=None, gt=0, description="[us] longest gradient of a step, over all parameters; null: any"
+        default=None,
+        gt=0,
+        description="longest gradient of a step, over all parameters of the phase; null: any",
     )
-    hu_min: int = Field(default=-1024, description="[C]; shown to the network as -1")
-    hu_max: int = Field(default=240, description="[C]; shown to the network as 1")
+    hu_min: int = Field(default=-1024, description="HU that the network sees as -1")
+    hu_max: int = Field(default=240, description="HU that the network sees as 1")
 
     def remarks(self, scans: int) -> list[str]:
         """What a person should know who trains with these options on so many scans."""
@@ -42,35 +46,52 @@ class MethodOptions(Section):
 class ContextAware(MethodOptions):
     """context-aware: conditional patch encoder and graph network (paper Eq. 4 to 9)."""
 
-    conditional: bool = Field(default=True, description="false: 'w/o CE', the head sees no location")
-    graph: bool = Field(default=True, description="false: 'w/o Graph', the mean of patch features")
-    feature_size: int = Field(default=128, ge=1, description="[P][C]")
+    epochs: int = Field(default=30, ge=1, description="[P] passes of the first phase over the scans")
+    learning_rate: float = Field(
+        default=0.03, gt=0, description="[P][C] at the start of each phase; a cosine leads to 0"
+    )
+    sgd_momentum: float = Field(default=0.9, ge=0, lt=1, description="[P][C] momentum of SGD")
+    weight_decay: float = Field(default=1e-4, ge=0, description="[P][C] of the optimiser")
+    optimiser: Literal["sgd", "adam"] = Field(
+        default="sgd", description="`sgd` [C], or `adam` [P], of which the text gives SGD's rate and momentum"
+    )
+    hu_min: int = Field(default=-1024, description="[C] HU that the network sees as -1")
+    hu_max: int = Field(default=240, description="[C] HU that the network sees as 1")
+    conditional: bool = Field(default=True, description="[P] false: *w/o CE*, the head sees no location")
+    graph: bool = Field(default=True, description="[P] false: *w/o Graph*, the mean of patch features")
+    feature_size: int = Field(default=128, ge=1, description="[P][C] width of features")
     head_layers: Literal[2, 3] = Field(default=2, description="2 [C] or 3 [P, supplement] dense layers")
-    temperature: float = Field(default=0.2, gt=0, description="[P][C]")
-    momentum: float = Field(default=0.999, ge=0, lt=1, description="[C]; of the key networks")
-    queue_size: int = Field(default=4096, ge=1, description="[P][C]; keys per landmark, and of whole scans")
+    temperature: float = Field(default=0.2, gt=0, description="[P][C] divides the cosines of the contrast")
+    momentum: float = Field(default=0.999, ge=0, lt=1, description="[C] with which the key networks follow")
+    queue_size: int = Field(
+        default=4096, ge=1, description="[P][C] keys for each landmark, and keys of whole scans"
+    )
     random_negatives: bool = Field(
         default=False,
         description="[C] true: the random directions that a queue starts with count as negatives",
     )
-    patch_batch: int = Field(default=128, ge=2, description="[P][C]; scans per patch step (B_l)")
-    graph_batch: int = Field(default=16, ge=1, description="[P][C]; scans per graph step (B_g)")
+    patch_batch: int = Field(default=128, ge=2, description="[P][C] scans in a patch step (B_l)")
+    graph_batch: int = Field(default=16, ge=1, description="[P][C] scans in a graph step (B_g)")
     patch_rounds: int = Field(
-        default=1, ge=1, description="[us] T_l; draws of patch_batch scans, each a walk over all landmarks"
+        default=1,
+        ge=1,
+        description="[us] rounds of the patch phase in a turn (T_l); a round is a draw of scans and a walk "
+        "over all landmarks",
     )
     graph_steps: int = Field(
         default=80,
         ge=1,
-        description="T_g, for each round of up to patch_batch scans; [C] ten graph epochs per patch epoch: "
-        "10 * 128 / 16, a ratio that holds from about 128 scans on (fewer: more graph epochs)",
+        description="[C] steps of the graph phase (T_g) for each round of up to patch_batch scans; ten graph "
+        "epochs a patch epoch from about 128 scans on: 10 x 128 / 16",
     )
     bn_groups: int = Field(
-        default=2, ge=1, description="[C] two GPUs; groups with their own batch statistics"
+        default=2, ge=1, description="[C] two GPUs; groups of a batch with their own batch norm statistics"
     )
     graph_augmentation: Literal["per-patch", "shared"] = Field(
-        default="per-patch", description="per-patch [P]; shared [C]: one gamma and one warp for a scan"
+        default="per-patch",
+        description="`per-patch` [P], or `shared` [C]: one gamma and one warp for all patches of a scan",
     )
-    augment: Augment = Augment()
+    augment: Augment = Field(default=Augment(), description="[C] what makes two views of a patch")
 
     def remarks(self, scans: int) -> list[str]:
         """Says when random start keys stay among the negatives to the end."""
@@ -83,4 +104,14 @@ class ContextAware(MethodOptions):
         ]
 
 
-OPTIONS: dict[str, type[MethodOptions]] = {"context-aware": ContextAware}
+class Untrained(MethodOptions):
+    """untrained: the networks of context-aware with random weights; a control."""
+
+    epochs: int = Field(default=1, ge=1, description="[us] passes that set batch norm's running statistics")
+    graph: bool = Field(default=True, description="false: the mean of patch features")
+    feature_size: int = Field(default=128, ge=1, description="[P][C], of context-aware")
+    patch_batch: int = Field(default=128, ge=2, description="scans per patch step")
+    graph_batch: int = Field(default=16, ge=1, description="scans per graph step")
+
+
+OPTIONS: dict[str, type[MethodOptions]] = {"context-aware": ContextAware, "untrained": Untrained}

@@ -167,6 +167,19 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _devices_have_groups(self) -> "Config":
+        devices = self.pretraining.devices
+        for run in self.runs:
+            groups = getattr(run.options, "bn_groups", devices)  # of a method that has them
+            if run.weights is None and devices > groups:
+                msg = (
+                    f"pretraining.devices is {devices}, but run {run.name} has {groups} batch norm groups to "
+                    "share: use fewer devices, or raise its options.bn_groups, which changes results"
+                )
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _graphs_have_edges(self) -> "Config":
         rho, pitch = self.graph.rho_mm, self.atlas.pitch_mm
         if self.prepared is None and self.graph.edges == "distance" and rho <= pitch:

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from ctssl.prepare.atlas import Atlas
     from ctssl.train.batches import Batch
 
-METHODS = {"context-aware": "ctssl.methods.context_aware:ContextAware"}
+METHODS = {
+    "context-aware": "ctssl.methods.context_aware:ContextAware",
+    "untrained": "ctssl.methods.untrained:Control",
+}
 """Name -> module:class; the names are those of ctssl.config.methods.OPTIONS."""
 
 

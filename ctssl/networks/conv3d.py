@@ -56,9 +56,8 @@ class PatchEncoder(nn.Module):
             patches: in channels_last_3d they are fastest.
             groups: sizes of the batch norm groups while training; one group when None.
         """
-        elu = nn.functional.elu
-        x = elu(self.bn1(self.conv1(patches), groups))  # (B, 8, 32, 32, 32), and so on for E = 32
-        x = elu(self.bn2(self.conv2(x), groups))  # (B, 8, 16, 16, 16)
+        x = self.bn1.elu(self.conv1(patches), groups)  # (B, 8, 32, 32, 32), and so on for E = 32
+        x = self.bn2.elu(self.conv2(x), groups)  # (B, 8, 16, 16, 16)
         x = self.downsample2(self.downsample1(x, groups), groups)  # (B, 32, 4, 4, 4)
         exact = torch.autocast(x.device.type, enabled=False)
         if x.shape[-1] < _SAFE_EDGE:
@@ -67,8 +66,8 @@ class PatchEncoder(nn.Module):
         else:
             x = self.downsample3(x, groups)  # (B, 64, 2, 2, 2)
         with exact:
-            x = elu(self.bn3(self.conv3(x.float()), groups))  # (B, F, 2, 2, 2)
-            x = elu(self.bn4(self.conv4(x), groups))  # (B, F, 1, 1, 1)
+            x = self.bn3.elu(self.conv3(x.float()), groups)  # (B, F, 2, 2, 2)
+            x = self.bn4.elu(self.conv4(x), groups)  # (B, F, 1, 1, 1)
         return x.flatten(2).mean(2)
 
     def forward(self, patches: Tensor, coordinates: Tensor, groups: Sequence[int] | None = None) -> Tensor:
@@ -97,6 +96,7 @@ class Halving(nn.Sequential):
 
     def forward(self, x: Tensor, groups: Sequence[int] | None = None) -> Tensor:
         """(B, outputs, E/2, E/2, E/2) for x (B, inputs, E, E, E)."""
-        for module in self:
-            x = module(x, groups) if isinstance(module, GroupedBatchNorm) else module(x)
+        modules = list(self)
+        for convolution, norm in zip(modules[::3], modules[1::3], strict=True):  # the norm does ELU, too
+            x = norm.elu(convolution(x), groups)  # type: ignore[operator]
         return x

@@ -86,7 +86,7 @@ class GraphNetwork(nn.Module):
         """
         counts = iter(graphs.counts)
         nodes = [sum(islice(counts, scans)) for scans in groups or [len(graphs.counts)]]
-        return nn.functional.elu(self.bn1(self.conv1(features, graphs.edges), nodes))
+        return self.bn1.elu(self.conv1(features, graphs.edges), nodes)
 
     def subjects(self, features: Tensor, graphs: Graphs, groups: Sequence[int] | None = None) -> Tensor:
         """(B, F): S', the mean of the node outputs, the head dropped."""

@@ -100,6 +100,7 @@ def zarr_metadata(
 
     Every chunk is bitshuffle + lz4hc + crc32c. Of real and synthetic patches that leaves 0.56 to 0.60 of the
     bytes; lz4 leaves 0.59 to 0.62 and reads as fast, zstd 0.54 to 0.58 and takes twice as long to read.
+    Whole bytes shuffled (lz4hc 9) read 1.1 times as fast at this size, and take eight times as long to write.
     """
     dtype, codecs = DTYPES[name], _codecs(DTYPES[name])
     if inner is not None:

@@ -60,6 +60,25 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Pick:
+    """Some scans of a batch.
+
+    Attributes:
+        rows: (m,) long, their patches; None: all scans in their order.
+        scans: (b,) long.
+        edges: (E, 2) long among these patches.
+        counts: patches of each scan.
+        groups: sizes of the batch norm groups.
+    """
+
+    rows: Tensor | None
+    scans: Tensor
+    edges: Tensor
+    counts: tuple[int, ...]
+    groups: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Batch:
     """The values of a sample, patches of one scan together.
 
@@ -88,15 +107,11 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
+        return with_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> "Batch":
         """The same batch in memory from which copies to a GPU overlap with its work."""
-        return self._with(Tensor.pin_memory)
-
-    def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        tensors: dict[str, Any] = {n: change(v) for n, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **tensors)
+        return with_tensors(self, Tensor.pin_memory)
 
     def take(self, scans: Sequence[int], groups: tuple[int, ...]) -> "Batch":
         """Some of the scans, in this order, with the edges among their patches.
@@ -105,24 +120,34 @@ class Batch:
             scans: numbers 0 to B - 1, none twice.
             groups: of the new batch.
         """
+        return self.picked(self.pick(scans, groups))
+
+    def pick(self, scans: Sequence[int], groups: tuple[int, ...]) -> "Pick":
+        """What `take` of these takes, found on the CPU, where this batch is: a GPU would be waited for."""
         if list(scans) == list(range(len(self.counts))):
-            return replace(self, groups=groups)
+            return Pick(None, torch.empty(0, dtype=torch.long), self.edges, self.counts, groups)
         starts = np.cumsum(self.counts) - self.counts
         spans = [np.arange(starts[s], starts[s] + self.counts[s]) for s in scans]
-        rows = torch.from_numpy(np.concatenate([*spans, np.empty(0, np.int64)])).to(self.patches.device)
-        place = torch.full((len(self.patches),), -1, device=rows.device)
-        place[rows] = torch.arange(len(rows), device=rows.device)
-        members = torch.as_tensor(list(scans), dtype=torch.long, device=rows.device)
-        edges = place[self.edges] if len(self.edges) else self.edges
+        rows = torch.from_numpy(np.concatenate([*spans, np.empty(0, np.int64)]))
+        place = torch.full((len(self.patches),), -1)
+        place[rows] = torch.arange(len(rows))
+        edges = place[self.edges]
+        members = torch.as_tensor(list(scans), dtype=torch.long)
+        return Pick(rows, members, edges[(edges >= 0).all(1)], tuple(self.counts[s] for s in scans), groups)
+
+    def picked(self, pick: "Pick") -> "Batch":
+        """The batch that `pick` found, once both are on one device."""
+        if pick.rows is None:
+            return replace(self, groups=pick.groups)
         return Batch(
-            patches=self.patches[rows],
-            landmarks=self.landmarks[rows],
-            random=self.random[rows],
-            scan_random=self.scan_random[members],
-            subjects=self.subjects[members],
-            counts=tuple(self.counts[s] for s in scans),
-            edges=edges[(edges >= 0).all(1)] if len(edges) else edges,
-            groups=groups,
+            patches=self.patches[pick.rows],
+            landmarks=self.landmarks[pick.rows],
+            random=self.random[pick.rows],
+            scan_random=self.scan_random[pick.scans],
+            subjects=self.subjects[pick.scans],
+            counts=pick.counts,
+            edges=pick.edges,
+            groups=pick.groups,
             landmark=self.landmark,
         )
 
@@ -135,6 +160,15 @@ class Batch:
             random=sample_keys(seed, phase, epoch, scans, landmarks),
             scan_random=sample_keys(seed, phase, epoch, members, everywhere),
         )
+
+
+Tensors = TypeVar("Tensors", Batch, Pick)
+
+
+def with_tensors(these: Tensors, change: Callable[[Tensor], Tensor]) -> Tensors:
+    """The same, each tensor changed."""
+    tensors: dict[str, Any] = {n: change(v) for n, v in vars(these).items() if isinstance(v, Tensor)}
+    return replace(these, **tensors)
 
 
 def rounds_per_epoch(cohort: Cohort, batch: int) -> int:

@@ -1,7 +1,12 @@
-"""Checkpoints: one file each, written whole or not at all, the latest kept."""
+"""Checkpoints: one file each, written whole or not at all, the latest kept.
+
+Of a finished training one stays that holds its weights alone: Snakemake deletes the outputs of a job that is
+killed at its very end, and whoever starts it again gets them without training again.
+"""
 
 import io
 import re
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,30 +22,52 @@ from ctssl.log import say
 KEYS = {"fingerprint", "done", "method", "optimisers", "history_bytes"}
 """What a state holds."""
 
+FINISHED_KEYS = {"fingerprint", "done", "query", "history_bytes"}
+"""What the state of a finished training holds."""
+
+FINISHED = "finished.pt"
+"""Its file."""
+
 _DIGEST = 64  # characters of a sha256
 # What torch raises for what is no checkpoint; all else, such as a disk that cannot be read, comes through.
 _DAMAGE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, UnpicklingError)
 
 
 def save(folder: Path, step: int, state: dict[str, Any], *, keep: int = 2) -> None:
-    """Write `step-*.pt`, the sha256 of the state and then the state; older ones than the last `keep` go."""
+    """Write `step-*.pt`; older ones than the last `keep` go."""
+    _write(folder / f"step-{step:09}.pt", state)
+    for old in _all(folder)[:-keep]:
+        old.unlink()
+
+
+def finish(folder: Path, state: dict[str, Any]) -> None:
+    """Write `finished.pt`, which takes the place of all checkpoints."""
+    _write(folder / FINISHED, state)
+    _remove(folder, "step-*.*")
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    """Write the sha256 of a state and then the state."""
     data = io.BytesIO()
     data.write(bytes(_DIGEST))
     torch.save(state, data)  # into a file, torch would hide the system's word on a full disk
     with data.getbuffer() as whole:
         whole[:_DIGEST] = _digest(whole[_DIGEST:])
-        write_whole(folder / f"step-{step:09}.pt", whole)
-    for old in _all(folder)[:-keep]:
-        old.unlink()
+        write_whole(path, whole)
 
 
-def load(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+def load(folder: Path, fingerprint: str, say: Callable[[str], None] = say) -> dict[str, Any] | None:
     """The state of the latest checkpoint, on the CPU; None when there is none of this training.
+
+    Args:
+        folder: of the checkpoints.
+        fingerprint: of the training.
+        say: hears of checkpoints of other trainings.
 
     Raises:
         WeightsError: the file is damaged, or no checkpoint of this version.
     """
-    for path in reversed(_all(folder)):
+    for path in reversed([*_all(folder), *folder.glob(FINISHED)]):
         try:
             state = _read(path)
         except _DAMAGE as error:
@@ -60,7 +87,7 @@ def _read(path: Path) -> dict[str, Any]:
     if data[:_DIGEST] != _digest(data[_DIGEST:]):
         raise ValueError("it is damaged, or of another version of ctssl")
     state = torch.load(io.BytesIO(data[_DIGEST:]), map_location="cpu", weights_only=True)
-    if not isinstance(state, dict) or state.keys() != KEYS:
+    if not isinstance(state, dict) or state.keys() not in (KEYS, FINISHED_KEYS):
         raise ValueError("it is none of ctssl's")
     return state
 
@@ -71,7 +98,12 @@ def _digest(data: memoryview) -> bytes:
 
 def clear(folder: Path) -> None:
     """Remove the checkpoints and what a killed job left of one."""
-    for path in folder.glob("step-*.*"):
+    _remove(folder, "step-*.*")
+    _remove(folder, f"{FINISHED}*")
+
+
+def _remove(folder: Path, pattern: str) -> None:
+    for path in folder.glob(pattern):
         path.unlink()
 
 

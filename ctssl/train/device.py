@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -66,6 +68,8 @@ def claim(name: str) -> Iterator[torch.device]:
 def claim_several(name: str, count: int) -> Iterator[dict[str, str]]:
     """The environment that tells `count` processes their GPUs, which are theirs until the block ends.
 
+    This process uses none of them.
+
     Raises:
         ConfigError: there are fewer GPUs.
     """
@@ -73,7 +77,7 @@ def claim_several(name: str, count: int) -> Iterator[dict[str, str]]:
     if device.type == "cpu" or "SLURM_JOB_ID" in os.environ:
         yield {}
         return
-    with gpu_slots(_uuids(), slot_folder(), count) as indices:
+    with gpu_slots(_uuids_from_outside(), slot_folder(), count) as indices:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES")
         names = seen.split(",") if seen else [str(i) for i in range(torch.cuda.device_count())]
         yield {"CUDA_VISIBLE_DEVICES": ",".join(names[i] for i in indices)}
@@ -86,6 +90,15 @@ def slot_folder() -> Path:
 
 def _uuids() -> list[str]:
     return [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
+
+
+def _uuids_from_outside() -> list[str]:
+    """`_uuids` by a process of its own: who asks takes memory on a GPU, which the one that starts others
+    would hold as long as they live.
+    """
+    ask = "from ctssl.train.device import _uuids; print(*_uuids())"
+    done = subprocess.run([sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.split()
 
 
 @contextmanager

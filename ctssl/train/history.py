@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 LINES = "history.jsonl"
-"""Beside the checkpoints until the training ends: the phases' rows differ in their columns."""
+"""Beside the checkpoints: the phases' rows differ in their columns."""
 
 
 class History:

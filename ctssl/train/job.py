@@ -1,7 +1,7 @@
 """What one pretraining is given, and what its weights say about it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -54,8 +54,11 @@ class PretrainJob:
         }
         return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def usable(self) -> tuple[list[Store], Cohort]:
+    def usable(self, tell: Callable[[str], None] = tell) -> tuple[list[Store], Cohort]:
         """The stores that show two landmarks or more, and what samplers know of them.
+
+        Args:
+            tell: hears of each that is left out.
 
         Raises:
             CohortError: they are of fewer than two subjects.

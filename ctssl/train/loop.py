@@ -11,13 +11,14 @@ import torch
 
 from ctssl.config.methods import MethodOptions
 from ctssl.errors import ConfigError, WeightsError
-from ctssl.log import Progress, say, tell
+from ctssl.log import Progress
 from ctssl.methods import Phase, load_method
 from ctssl.train import checkpoint, weights
 from ctssl.train.batches import prefetched
 from ctssl.train.board import EVENTS, board
 from ctssl.train.device import claim, exact_float32
 from ctssl.train.history import LINES, History, write_csv
+from ctssl.train.host import settle_in
 from ctssl.train.job import PretrainJob
 from ctssl.train.meter import Meter
 from ctssl.train.schedule import Plan, Step, cosine
@@ -32,15 +33,16 @@ CHECKPOINTS = "checkpoints"
 def pretrain(job: PretrainJob) -> None:
     """Train, or go on where an interrupted training stopped; model.safetensors is written last.
 
-    Under torchrun every process calls this with the same job, and the first one writes. After SIGTERM the
-    step is finished, a checkpoint written, and SystemExit raised.
+    A training that was finished before is not done again: its weights are written anew. Under torchrun every
+    process calls this with the same job, and the first one writes. After SIGTERM the step is finished, a
+    checkpoint written, and SystemExit raised.
 
     Raises:
         CohortError: there are fewer than two subjects with at least two valid landmarks.
         ConfigError: there are more devices than batch norm groups.
         CtsslError: the loss is no longer a number.
     """
-    torch.set_num_threads(job.pretraining.threads)
+    settle_in(job.pretraining.threads)
     if job.pretraining.precision == "fp32":
         exact_float32()
     with claim(job.pretraining.device) as device, gather_team(device) as team:
@@ -57,10 +59,10 @@ class _Training:
         self.job, self.device, self.team = job, device, team
         self.folder = job.out / CHECKPOINTS
         self.fingerprint = job.fingerprint()
-        self.stores, self.cohort = job.usable()
+        self.stores, self.cohort = job.usable(team.tell)
         options, machine = job.run.options, job.pretraining
-        for remark in options.remarks(len(self.stores)) if team.leads else ():
-            tell(f"pretrain {job.run.name}: {remark}")
+        for remark in options.remarks(len(self.stores)):
+            team.tell(f"pretrain {job.run.name}: {remark}")
         torch.manual_seed(job.seed)
         self.method = load_method(job.run.method).build(options, job.atlas)
         self.method.to(device, memory_format=torch.channels_last_3d)
@@ -87,7 +89,8 @@ class _Training:
 
     def run(self) -> None:
         """All steps that are left, with checkpoints."""
-        self._resume()
+        if self._resume():
+            return
         what, total = f"pretrain {self.job.run.name}", sum(self.totals)
         every, meter = self.job.pretraining.checkpoint_steps, Meter(self.device)
         with (
@@ -106,9 +109,13 @@ class _Training:
                     if stop or self.done % every == 0:
                         self._save(record.flushed())
                 if stop:
-                    if self.team.leads:
-                        tell(f"{what}: stopped by SIGTERM after step {self.done}; run it again to go on")
+                    self.team.wait()  # for the checkpoint: torchrun ends all soon after one has ended
+                    self.team.tell(
+                        f"{what}: stopped by SIGTERM after step {self.done}; run it again to go on"
+                    )
                     raise SystemExit(128 + signal.SIGTERM)
+            if record is not None:
+                self.history_bytes = record.flushed()
 
     @contextmanager
     def _record(self) -> Iterator[History | None]:
@@ -131,11 +138,15 @@ class _Training:
         return {**row, "loss": terms.pop("total"), **terms}
 
     def write(self) -> None:
-        """history.csv, model.json, model.safetensors, in this order; checkpoints go."""
+        """history.csv, model.json, model.safetensors, in this order; checkpoints go before.
+
+        What they are made from stays: a kill at any moment, this job's last included, costs no step.
+        """
+        state = {"fingerprint": self.fingerprint, "done": self.done}
+        state["query"], state["history_bytes"] = self.method.query.state_dict(), self.history_bytes
+        checkpoint.finish(self.folder, state)
         write_csv(self.folder, self.job.out / "history.csv")
         weights.save(self.job.out, self.method.query, self.job.card(self.cohort, self.totals))
-        checkpoint.clear(self.folder)
-        (self.folder / LINES).unlink()
 
     def _save(self, history_bytes: int) -> None:
         state = {
@@ -147,26 +158,18 @@ class _Training:
         }
         checkpoint.save(self.folder, self.done, state, keep=self.job.pretraining.checkpoints)
 
-    def _resume(self) -> None:
-        """Take up the latest checkpoint of this very training; all randomness follows from the step."""
+    def _resume(self) -> bool:
+        """Whether this very training is finished; else its latest checkpoint is taken up.
+
+        All randomness follows from the step.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        state = checkpoint.load(self.folder, self.fingerprint)
-        here = [str(state["done"] if state else 0)]
-        leader = self.team.first(here, everyone=False)  # and all have read before the first one writes
-        self.team.wait()
-        if here != leader:
-            raise WeightsError(
-                f"process {self.team.rank} finds the checkpoint of step {here[0]} in {self.folder}, "
-                f"the first process that of step {leader[0]}",
-                "let all nodes see one file system",
-            )
+        state = checkpoint.load(self.folder, self.fingerprint, self.team.say)
+        self._agree(str(state["done"] if state else 0))
         if state is None:
             if self.team.leads:
                 checkpoint.clear(self.folder)
-            return
-        self.method.load_state_dict(state["method"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
+            return False
         self.done, self.history_bytes = state["done"], state["history_bytes"]
         lines = self.folder / LINES
         if not lines.is_file() or lines.stat().st_size < self.history_bytes:
@@ -174,7 +177,26 @@ class _Training:
                 f"{lines} lacks lines of the steps before the checkpoint",
                 f"put it back, or delete {self.folder} and train anew",
             )
-        say(f"going on after step {self.done} of {sum(self.totals)}")
+        if "query" in state:
+            self.method.query.load_state_dict(state["query"])
+            self.team.tell(f"this training is finished; its weights are written again, from {self.folder}")
+            return True
+        self.method.load_state_dict(state["method"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.team.say(f"going on after step {self.done} of {sum(self.totals)}")
+        return False
+
+    def _agree(self, here: str) -> None:
+        """Nothing, when all processes found the checkpoint of the same step, and all have read it."""
+        [leader] = self.team.first([here], everyone=False)
+        self.team.wait()
+        if here != leader:
+            raise WeightsError(
+                f"process {self.team.rank} finds the checkpoint of step {here} in {self.folder}, "
+                f"the first process that of step {leader}",
+                "let all nodes see one file system",
+            )
 
 
 def _patches(step: Step) -> int:

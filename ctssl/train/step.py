@@ -1,7 +1,7 @@
 """One optimiser step of any method, shared out over passes and devices."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from ctssl.methods import Made, Phase
 from ctssl.methods.contrast import spread
 from ctssl.networks.batchnorm import settle
 from ctssl.store.reader import Store
-from ctssl.train.batches import Batch, Cohort, read_batch
+from ctssl.train.batches import Batch, Cohort, Pick, read_batch, with_tensors
 from ctssl.train.parts import Part, Shares, needed, share
 from ctssl.train.schedule import Step
 from ctssl.train.team import Team
@@ -28,7 +28,7 @@ class Load:
     Attributes:
         shares: who computes what.
         batch: the scans that this device's parts use.
-        places: (b,) which members of the sample they are, rising.
+        picks: what of it each of these parts uses.
         subjects: (B,) long, the subject of every member of the sample.
         order: (B,) long, members in the order of the keys' groups.
         landmark: that of the whole sample; 0 of whole scans.
@@ -36,24 +36,35 @@ class Load:
 
     shares: Shares
     batch: Batch
-    places: np.ndarray
+    picks: dict[tuple[bytes, tuple[int, ...]], Pick]
     subjects: Tensor
     order: Tensor
     landmark: int
 
     def of(self, part: Part) -> Batch:
         """The batch of a part."""
-        return self.batch.take(np.searchsorted(self.places, part.places).tolist(), part.groups)
+        return self.batch.picked(self.picks[_name(part)])
 
     def to(self, device: torch.device) -> "Load":
         """The same on a device."""
-        subjects, order = (t.to(device, non_blocking=True) for t in (self.subjects, self.order))
-        return replace(self, batch=self.batch.to(device), subjects=subjects, order=order)
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> "Load":
         """The same in memory from which copies to a GPU overlap with its work."""
-        subjects, order = self.subjects.pin_memory(), self.order.pin_memory()
-        return replace(self, batch=self.batch.pinned(), subjects=subjects, order=order)
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> "Load":
+        return replace(
+            self,
+            batch=with_tensors(self.batch, change),
+            picks={name: with_tensors(pick, change) for name, pick in self.picks.items()},
+            subjects=change(self.subjects),
+            order=change(self.order),
+        )
+
+
+def _name(part: Part) -> tuple[bytes, tuple[int, ...]]:
+    return part.places.tobytes(), part.groups
 
 
 @dataclass(frozen=True)
@@ -85,13 +96,15 @@ class Loader:
         order = np.random.default_rng([self.seed, step.number, 2]).permutation(members)
         shares = share(members, phase.groups, order, self.team.size, self.passes)
         rank = self.team.rank
-        part = needed(sample, shares.queries[rank] + shares.keys[rank])
+        parts = shares.queries[rank] + shares.keys[rank]
+        part = needed(sample, parts)
         batch = read_batch(self.stores, self.cohort, part, graph=phase.unit == "scan")
         batch = batch.drawn(part, self.seed, step.phase, step.epoch)
         places = np.flatnonzero(np.isin(sample.members, part.members))
+        picks = {_name(p): batch.pick(np.searchsorted(places, p.places).tolist(), p.groups) for p in parts}
         subjects = torch.from_numpy(self.cohort.subjects[sample.members])
         landmark = int(sample.landmarks[0]) if phase.unit == "landmark" else 0
-        load = Load(shares, batch, places, subjects, torch.from_numpy(order), landmark)
+        load = Load(shares, batch, picks, subjects, torch.from_numpy(order), landmark)
         return load.pinned() if self.pinned else load
 
 

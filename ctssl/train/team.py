@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed, nn
 
+from ctssl import log
+
 
 @dataclass(frozen=True)
 class Team:
@@ -28,6 +30,16 @@ class Team:
     def leads(self) -> bool:
         """Whether this process writes files and says things."""
         return self.rank == 0
+
+    def say(self, message: str) -> None:
+        """Write a line to the log, once for all processes."""
+        if self.leads:
+            log.say(message)
+
+    def tell(self, message: str) -> None:
+        """Write a line to the log and to the terminal, once for all processes."""
+        if self.leads:
+            log.tell(message)
 
     def summed(self, values: Tensor) -> Tensor:
         """The sum over the processes; the tensor itself when alone."""

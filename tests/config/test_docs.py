@@ -7,6 +7,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from ctssl.config.augment import Augment
 from ctssl.config.methods import OPTIONS
 from ctssl.config.study import Config, Run, Target
 from ctssl.evaluate import tables
@@ -29,9 +30,7 @@ def keys(section, prefix=""):
         if key in LISTS:
             found |= {key: field} | keys(LISTS[key], f"{key}[].")
         elif key == "runs[].options":
-            found[key] = field
-            for options in OPTIONS.values():
-                found |= keys(options, f"{key}.")
+            found[key] = field  # of each method: docs/options.md
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= keys(field.annotation, f"{key}.")
         else:
@@ -68,3 +67,57 @@ def test_documented_defaults_of_runs_and_targets_are_those_of_the_code():
 @pytest.mark.parametrize("columns", [OWN_COLUMNS, cohort.FAILURES, cohort.QUALITY, tables.COLUMNS])
 def test_every_column_is_documented(columns):
     assert [name for name in columns if f"`{name}`" not in TEXT] == []
+
+
+OPTIONS_PAGE = ROOT / "docs/options.md"
+INTRO = (
+    "# Options of the methods\n\n"
+    "`runs[].options` of a run are those of its method; what is not named has the default. The page is "
+    "written from the code: `pytest tests/config/test_docs.py -n0 --write-docs`. [P] the paper, [C] the "
+    "released code, [us] our choice; [methods.md](methods.md) compares and argues them."
+)
+
+
+def options_page():
+    """A table for each method, and one of augmentation."""
+    parts = [INTRO, *(f"## {name}\n\n{table(options)}" for name, options in OPTIONS.items())]
+    head = "`augment` of a method, a mapping of its own. Lengths are in voxels."
+    return "\n\n".join([*parts, f"## Augmentation\n\n{head}\n\n{table(Augment)}"]) + "\n"
+
+
+def table(options):
+    rows = ["| key | meaning | default |", "|---|---|---|"]
+    for name, field in options.model_fields.items():
+        assert field.description, f"{options.__name__}.{name} has no description"
+        rows.append(f"| `{name}` | {field.description} | `{default_of(field)}` |")
+    return "\n".join(rows)
+
+
+def default_of(field):
+    """The default as YAML on one line; of augmentation what is unlike the table of augmentation."""
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, Augment):
+        value = {k: v for k, v in value.model_dump().items() if v != getattr(Augment(), k)}
+    plain = yaml.safe_load(yaml.safe_dump(to_lists(value)))
+    return yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
+
+
+def to_lists(value):
+    if isinstance(value, dict):
+        return {name: to_lists(v) for name, v in value.items()}
+    return [to_lists(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def test_every_option_of_every_method_is_documented(write_docs):
+    text = options_page()
+    if write_docs:
+        OPTIONS_PAGE.write_text(text)
+    assert OPTIONS_PAGE.read_text() == text, "see the head of docs/options.md for how to write it anew"
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_default_on_the_page_is_that_of_the_code(name):
+    section = OPTIONS_PAGE.read_text().split(f"\n## {name}\n")[1].split("\n## ")[0]
+    given = {key: yaml.safe_load(default) for key, default in ROW.findall(section)}
+    assert given.keys() == OPTIONS[name].model_fields.keys()
+    assert OPTIONS[name].model_validate(given) == OPTIONS[name]()

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
 from ctssl.config.augment import PRESETS, Augment
-from ctssl.train.augment import Frame, Share, apply, augmented, draw
+from ctssl.train.augment import Frame, Share, apply, augmented, corrupt, draw
 from ctssl.train.augment.corrupt import boxes, shuffled
 from ctssl.train.augment.intensity import bezier, blur, through
 from ctssl.train.augment.orient import turn
@@ -175,6 +175,22 @@ def test_shuffling_is_distributed_as_block_by_block():
     got = np.array([[(p != here).float().mean(), len(p.unique()) / len(p)] for p in places])
     np.testing.assert_allclose(got.mean(0), want.mean(0), atol=0.005)
     np.testing.assert_allclose(got.std(0), want.std(0), rtol=0.4)
+
+
+def test_memory_of_shuffling_does_not_grow_with_the_batch(monkeypatch):
+    """Patches go through a few at a time; nothing changes."""
+    hu, most = patches(9), []
+
+    def counted(keys, *how):
+        most.append(len(keys))
+        return shuffled(keys, *how)
+
+    options = {"shuffle_probability": 1, "shuffle_blocks": 100}
+    want = done("shuffle", hu, **options)
+    monkeypatch.setattr(corrupt, "shuffled", counted)
+    monkeypatch.setattr(corrupt, "CACHED_NUMBERS", 100 * 1 * 2 * 2 * 4)
+    assert torch.equal(done("shuffle", hu, **options), want)
+    assert most == [4, 4, 1]
 
 
 def test_a_block_is_shuffled_evenly():

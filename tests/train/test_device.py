@@ -1,3 +1,5 @@
+import subprocess
+
 import pytest
 import torch
 
@@ -75,9 +77,10 @@ def test_more_gpus_than_there_are_is_an_error(tmp_path):
 
 
 def test_processes_are_told_their_gpus(tmp_path, monkeypatch):
-    """Fake devices: of those that this process may see, by the name it sees them."""
+    """Fake devices: of those that this process may see, by the name it sees them; it uses none."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(device, "_uuids", lambda: ["a", "b", "c"])
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: pytest.fail("asked in this process"))
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 0, "a b c\n"))
     monkeypatch.setattr(device, "slot_folder", lambda: tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
     with gpu_slots(["a", "b", "c"], tmp_path, 1), claim_several("cuda", 2) as told:
@@ -87,6 +90,11 @@ def test_processes_are_told_their_gpus(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     with claim_several("cuda", 2) as told:
         assert told == {}
+
+
+def test_another_process_is_asked_for_the_gpus():
+    """There may be none here: then it finds none, without a word of error."""
+    assert len(device._uuids_from_outside()) == torch.cuda.device_count()
 
 
 def test_a_process_of_a_team_takes_the_gpu_of_its_rank(monkeypatch):

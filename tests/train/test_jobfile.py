@@ -1,21 +1,18 @@
-"""The file of a pretraining, the bare command that does it, and the team that is started for it."""
+"""The file of a pretraining, and the bare command that does it."""
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 
 import pandas as pd
 import pytest
 from train import synthetic
 from train.files import job_file
 
-from ctssl.errors import ConfigError, CtsslError
+from ctssl.errors import ConfigError
 from ctssl.prepare.atlas import write_card
 from ctssl.train.jobfile import read_job
-from ctssl.train.launch import train_together
 
 BARE = """
 import sys
@@ -74,63 +71,6 @@ def test_training_needs_torch_numpy_tensorstore_and_pydantic_only(study, tmp_pat
     assert broken.returncode == 1
     assert broken.stderr.startswith("error: ")
     assert "Traceback" not in broken.stderr
-
-
-def test_a_team_is_started_and_its_failure_is_told(study, tmp_path):
-    path = study(devices=2)
-    machine = read_job(path).pretraining
-    train_together(path, machine)
-    assert len(pd.read_csv(tmp_path / "runs/out/history.csv")) == 7
-    shutil.rmtree(tmp_path / "stores/scan3/store.zarr/patches/c")
-    with pytest.raises(CtsslError, match="a process of the training ended with code 1"):
-        train_together(path, machine)
-
-
-def test_sigterm_reaches_the_team_which_checkpoints(study, tmp_path):
-    path = study(devices=2, epochs=400, graph_steps=1)
-    lines, timer = tmp_path / "runs/out/checkpoints/history.jsonl", threading.Event()
-
-    def stop():
-        while not timer.wait(0.2):
-            if lines.exists() and lines.stat().st_size > 0:
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-
-    watcher = threading.Thread(target=stop)
-    watcher.start()
-    try:
-        with pytest.raises(SystemExit) as stopped:
-            train_together(path, read_job(path).pretraining)
-    finally:
-        timer.set()
-        watcher.join()
-    assert stopped.value.code == 143
-    (kept,) = (tmp_path / "runs/out/checkpoints").glob("*.pt")
-    assert int(kept.stem.removeprefix("step-")) > 0
-    assert not (tmp_path / "runs/out/model.safetensors").exists()
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-def test_sigterm_to_a_team_that_ends_all_the_same_is_no_failure(study, tmp_path, monkeypatch):
-    """Snakemake would delete the weights of a failed job, whose checkpoints are gone."""
-
-    class Finishing:
-        def __init__(self, *command, **how):
-            self.sent = []
-
-        def send_signal(self, number):
-            self.sent.append(number)
-
-        def wait(self):
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert self.sent == [signal.SIGTERM]
-            return 0
-
-    path = study(devices=2)
-    machine = read_job(path).pretraining
-    monkeypatch.setattr("ctssl.train.launch.subprocess.Popen", Finishing)
-    train_together(path, machine)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def bare_environment():

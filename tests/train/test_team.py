@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from train import synthetic
 
+from ctssl import config
+from ctssl.config import DEFAULTS
 from ctssl.errors import ConfigError, WeightsError
 from ctssl.train import loop
 from ctssl.train.loop import pretrain
@@ -104,6 +107,21 @@ def test_more_devices_than_groups_are_refused(nine, tmp_path):
     assert done.returncode != 0
     assert ConfigError.__name__ in done.stderr
     assert "2 devices share 1 batch norm groups" in done.stderr
+
+
+@pytest.mark.parametrize(("devices", "told"), [(3, True), (2, False)])
+def test_more_devices_than_groups_are_refused_with_the_configuration(devices, told):
+    values = yaml.safe_load(DEFAULTS.read_text())
+    values["pretraining"]["devices"] = devices
+    values["runs"] = [{"name": "mine", "method": "context-aware", "options": {"bn_groups": 2}}]
+    given = {"name": "given", "method": "context-aware", "options": {"bn_groups": 1}, "weights": "w"}
+    if not told:
+        values["runs"].append(given)  # which is not trained
+        config.check(values)
+        return
+    with pytest.raises(ConfigError, match=r"devices is 3, but run mine has 2 batch norm groups") as error:
+        config.check(values)
+    assert "use fewer devices, or raise its options.bn_groups" in error.value.message
 
 
 def test_processes_that_see_different_checkpoints_are_refused(nine, tmp_path):

@@ -38,10 +38,10 @@ def wait_for(what: Callable[[], object]) -> None:
     raise AssertionError("it never came")
 
 
-def start(study: Study) -> subprocess.Popen:
+def start(study: Study, *args: str) -> subprocess.Popen:
     with (study.folder / "said").open("w") as said:
         return subprocess.Popen(
-            study.command(), cwd=study.folder, stdout=said, stderr=said, env=quiet_environment()
+            study.command(*args), cwd=study.folder, stdout=said, stderr=said, env=quiet_environment()
         )
 
 
@@ -77,11 +77,11 @@ def test_a_killed_snakemake_leaves_no_orphans_and_nothing_wrong(fresh, finished,
 def test_a_training_killed_after_a_checkpoint_goes_on_from_it(fresh, finished):
     snakemake = start(fresh)
     checkpoints = fresh.results / "runs/tiny/seed0/all/checkpoints"
-    wait_for(lambda: list(checkpoints.glob("*.pt")))
+    wait_for(lambda: list(checkpoints.glob("step-*.pt")))
     snakemake.kill()
     snakemake.wait()
     wait_for(lambda: processes(fresh) == [])
-    assert list(checkpoints.glob("*.pt")), "it was killed before its end"
+    assert list(checkpoints.glob("step-*.pt")), "it was killed before its end"
     fresh.snakemake("--unlock")
     fresh.snakemake()
     log = (fresh.results / "logs/pretrain/tiny_seed0_all.log").read_text()

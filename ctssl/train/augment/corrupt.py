@@ -3,13 +3,14 @@
 Source: Models Genesis (MedIA 2021), local pixel shuffling, in-painting and out-painting; PCRL (ICCV 2021).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ctssl.config.augment import Augment
-from ctssl.train.augment.step import Frame, Share, Stream, between, rows_of, spread
+from ctssl.train.augment.step import Frame, Share, Stream, between, row, rows_of, spread
 from ctssl.train.random import uniform
 
 BLOCKS = 5
@@ -20,6 +21,13 @@ GO_ON = 0.95
 
 MARGIN = 3
 """Voxels between a painted block and the patch's faces, at least."""
+
+
+CACHED_NUMBERS = 2**19
+"""Voxels of blocks that are put in order at a time on a CPU: each takes about 70 bytes in between."""
+
+GPU_NUMBERS = 2**24
+"""The same on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +55,15 @@ class Shuffle:
 
     def apply(self, hu: Tensor, share: Share, frame: Frame) -> Tensor:
         """Shuffled patches."""
-        rows = rows_of(self.active[share.owner])
-        mine = share.owner[rows]
-        old = hu[rows]
-        places = shuffled(self.keys[mine], frame.extent, self.blocks, self.longest)
-        new = old.flatten(1).gather(1, places).view_as(old)
-        return hu.index_copy_(0, rows, torch.where(spread(self.active[mine]), new, old))
+        numbers = CACHED_NUMBERS if hu.device.type == "cpu" else GPU_NUMBERS
+        together = max(1, numbers // (self.blocks * math.prod(self.longest)))
+        for rows in rows_of(self.active[share.owner]).split(together):
+            mine = share.owner[rows]
+            old = hu[rows]
+            places = shuffled(self.keys[mine], frame.extent, self.blocks, self.longest)
+            new = old.flatten(1).gather(1, places).view_as(old)
+            hu.index_copy_(0, rows, torch.where(spread(self.active[mine]), new, old))
+        return hu
 
 
 def shuffled(
@@ -65,8 +76,8 @@ def shuffled(
     """
     count, room, device = len(keys), longest[0] * longest[1] * longest[2], keys.device
     numbers = uniform(keys, Stream.SHUFFLE_BLOCKS, blocks * 6).view(count, blocks, 2, 3)
-    sides = 1 + (numbers[:, :, 0] * torch.tensor(longest, device=device)).long()  # (M, B, 3)
-    free = torch.tensor(extent, device=device) - sides + 1
+    sides = 1 + (numbers[:, :, 0] * row(longest, keys)).long()  # (M, B, 3)
+    free = row(extent, keys) - sides + 1
     corners = (numbers[:, :, 1] * free).long()
     axes = [torch.arange(side, device=device) for side in longest]
     steps = torch.cartesian_prod(*axes).view(room, 3)  # all voxels of the longest block
@@ -74,7 +85,7 @@ def shuffled(
     order = uniform(keys, Stream.SHUFFLE_ORDER, blocks * room).view(count, blocks, room)
     order = torch.where(inside, order, 2.0).argsort(2)  # a block's own voxels first
     source = order.gather(2, (inside.cumsum(2) - 1).clamp_min(0))  # of the n-th own voxel, the n-th in order
-    weights = torch.tensor([extent[1] * extent[2], extent[2], 1], device=device)
+    weights = row([extent[1] * extent[2], extent[2], 1], keys)
     target = ((corners[:, :, None] + steps) * weights).sum(3).where(inside, 0)
     block = torch.arange(blocks, device=device)[:, None]
     code = (block * room + source).where(inside, -1)  # the later block is the larger
@@ -108,7 +119,7 @@ class Paint:
         coin, which = uniform(keys, Stream.PAINT, 2).unbind(1)
         inside = which < options.inpaint_probability
         numbers = uniform(keys, Stream.PAINT_BLOCKS, BLOCKS * 7).view(len(keys), BLOCKS, 7)
-        extent = torch.tensor(frame.extent, device=keys.device)
+        extent = row(frame.extent, keys)
         small = _whole(numbers[..., 1:4], extent // 6, extent // 3)
         large = extent - _whole(numbers[..., 1:4], 3 * extent // 7, 4 * extent // 7)
         sides = torch.where(inside[:, None, None], small, large)

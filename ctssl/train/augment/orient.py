@@ -65,5 +65,5 @@ def _rounds(options: Augment, keys: Tensor) -> Tensor:
     """(G, 3) bool: while a coin falls, but at most `flip_rounds` times, one axis at random is flipped."""
     coin, which = uniform(keys, Stream.FLIP, 2 * options.flip_rounds).chunk(2, 1)
     goes_on = (coin < options.flip_probability).cumprod(1)  # (G, rounds)
-    axes = torch.nn.functional.one_hot((which * 3).long(), 3)  # (G, rounds, 3)
+    axes = (which * 3).long()[:, :, None] == torch.arange(3, device=keys.device)  # (G, rounds, 3)
     return (axes * goes_on[:, :, None]).sum(1) % 2 == 1

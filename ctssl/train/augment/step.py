@@ -1,5 +1,6 @@
 """What the steps of an augmentation share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol, Self
@@ -79,6 +80,11 @@ def rows_of(chosen: Tensor) -> Tensor:
     if chosen.device.type == "cpu":
         return chosen.nonzero()[:, 0]
     return torch.arange(len(chosen), device=chosen.device)
+
+
+def row(values: Sequence[float], like: Tensor) -> Tensor:
+    """(n,) these numbers on the device of a tensor, which is not waited for as for a copy from the host."""
+    return torch.cat([torch.full((1,), value, device=like.device) for value in values])
 
 
 def between(uniform: Tensor, low: float, high: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ctssl.config.augment import Augment
-from ctssl.train.augment.step import Frame, Share, Stream, between
+from ctssl.train.augment.step import Frame, Share, Stream, between, row
 from ctssl.train.random import normal, uniform
 
 LOST_VARIANCE = 0.003
@@ -73,7 +73,7 @@ def draw_affine(options: Augment, numbers: Tensor) -> Tensor:
     """
     sides = 2 * numbers[:, 1:] - 1
     sides = sides * (numbers[:, :1] < options.warp_probability)
-    ranges = torch.tensor(options.rotations_deg, device=numbers.device).deg2rad()
+    ranges = row(options.rotations_deg, numbers).deg2rad()
     turn = rotation(sides[:, :3] * ranges)
     shift, scale = sides[:, 3:6] * options.translation_voxels, 1 + sides[:, 6:9] * options.scale
     return torch.cat([turn * scale[:, None, :], turn @ shift[:, :, None]], 2)
@@ -196,7 +196,7 @@ def crop(volumes: Tensor, corners: Tensor, sizes: Tensor, extent: tuple[int, int
         sizes: (B, K, 3) voxels of each box.
         extent: voxels of a result.
     """
-    middle = torch.tensor(volumes.shape[1:], device=volumes.device).sub(1) / 2
+    middle = row(volumes.shape[1:], volumes).sub(1) / 2
     lines = []
     for axis, voxels in enumerate(extent):
         way = torch.linspace(0, 1, voxels, device=volumes.device)
