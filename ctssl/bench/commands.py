@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 PATH = click.Path(path_type=Path)
+SIDE = click.IntRange(64, 4096)
 
 
 @click.group()
@@ -53,7 +54,7 @@ def masks(atlas: Path, masks: tuple[Path, ...], released: bool, out: Path | None
 
 @bench.command()
 @click.option("--suffix", type=click.Choice([".nii.gz", ".nii", ".nrrd", ".mha"]), default=".nii.gz")
-@click.option("--size", type=(int, int, int), default=(512, 512, 400), show_default=True)
+@click.option("--size", type=(SIDE, SIDE, SIDE), default=(512, 512, 400), show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
 @click.option("--json", "out", type=PATH, help="Also write the JSON here.")
 def prepare(suffix: str, size: tuple[int, int, int], seed: int, out: Path | None) -> None:
