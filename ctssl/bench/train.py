@@ -38,7 +38,8 @@ def bench_train(
 
     A step reads a batch of one landmark across scans, makes two views of each patch, and trains the encoder
     by bfloat16. The recipe augments patch after patch on the CPU and steps in float32; both see each patch
-    once. Warm-up steps are not counted.
+    once. Warm-up steps are not counted. The recipe is timed in memory as the system gives it, and once more
+    after freed memory is kept, as ours does.
 
     Args:
         device: of the steps; the recipe's transforms run on the CPU, as published.
@@ -50,10 +51,9 @@ def bench_train(
     where = pick_device(device)
     with tempfile.TemporaryDirectory() as folder:
         bench = _Bench(open_stores(stores_of_phantoms(Path(folder), scans)), where, batch, compiled)
-        slow = max(
-            bench.recipe(max(2, steps // 10)) for _ in range(ROUNDS)
-        )  # in memory as the system gives it
+        slow = bench.best_recipe(steps)  # in memory as the system gives it, as published
         keep_memory()
+        kept = bench.best_recipe(steps)
         rounds = [(bench.whole(steps), bench.alone(steps)) for _ in range(ROUNDS)]
         whole, meter = max((of_whole for of_whole, _ in rounds), key=lambda found: found[0])
         alone = max(of_alone for _, of_alone in rounds)
@@ -61,6 +61,7 @@ def bench_train(
             "patches_per_s": round(whole, 1),
             "step_only_patches_per_s": round(alone, 1),
             "recipe_patches_per_s": round(slow, 2),
+            "recipe_with_kept_memory_patches_per_s": round(kept, 2),
             "times_recipe": round(whole / slow, 2),
             "loading_and_augmentation_fraction": round(1 - whole / alone, 3),
             "loader_wait_fraction": round(meter["loader_wait_fraction"], 4),
@@ -105,6 +106,10 @@ class _Bench:
         stepper, loader, plan = self._training(still)
         loads = [(step, loader(step).to(self.device)) for step in islice(plan.steps(), 8)]
         return self._rate(lambda step, load: stepper(step, load, RATE), cycle(loads), steps)
+
+    def best_recipe(self, steps: int) -> float:
+        """Patches a second of the recipe, the best of some rounds of a tenth of the steps, two at least."""
+        return max(self.recipe(max(2, steps // 10)) for _ in range(ROUNDS))
 
     def recipe(self, steps: int) -> float:
         """Patches a second of the published recipe: view after view, float32, torch's own memory order."""

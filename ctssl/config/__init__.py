@@ -111,7 +111,8 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 def _what(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         *sections, key = fault["loc"]
-        return "there is no such key" + nearest(str(key), _keys(sections))
+        others = [known for known in _keys(sections) if known != key]  # another method may have it
+        return "there is no such key" + nearest(str(key), others)
     if fault["type"] == "missing":
         return "this key is missing"
     message = str(fault["msg"]).removeprefix("Value error, ")

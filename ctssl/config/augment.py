@@ -11,6 +11,13 @@ from ctssl.config.base import Section
 
 StepName = Literal["gamma", "noise", "warp", "turn", "blur", "shift", "curve", "shuffle", "paint"]
 
+SIGMA_MOST = 64.0
+"""Voxels: the edge of the largest patch of a store."""
+
+SHUFFLE_MOST = 20
+"""How often the blocks of a shuffle may fill a patch, each at its largest: twice as often as published.
+That takes 70 bytes and more a voxel: 0.1 GB for a patch of 32 voxels a side, 0.4 GB for one of 64."""
+
 
 class Augment(Section):
     """augment: what makes two views of a patch. Only the named steps are done, in their order."""
@@ -53,14 +60,20 @@ class Augment(Section):
         default=0.75, ge=0, le=1, description="turn: 1 to 3 quarter turns about z"
     )
     blur_probability: float = Field(default=0.5, ge=0, le=1, description="blur: share of views")
-    blur_sigma_voxels: tuple[float, float] = Field(default=(0.0, 2.0), description="blur: uniform, per axis")
+    blur_sigma_voxels: tuple[float, float] = Field(
+        default=(0.0, 2.0), description=f"blur: uniform, per axis; at most {SIGMA_MOST:g}"
+    )
     shift_probability: float = Field(default=0.1, ge=0, le=1, description="shift: share of views")
     shift: float = Field(default=0.1, ge=0, description="shift: share of the window, uniform on either side")
     curve_probability: float = Field(default=0.9, ge=0, le=1, description="curve: share of views")
     shuffle_probability: float = Field(default=0.5, ge=0, le=1, description="shuffle: share of views")
-    shuffle_blocks: int = Field(default=10_000, ge=1, description="shuffle: how many blocks")
+    shuffle_blocks: int = Field(default=10_000, ge=1, le=100_000, description="shuffle: how many blocks")
     shuffle_share: float = Field(
-        default=0.1, gt=0, le=1, description="shuffle: longest side of a block, share of the patch's"
+        default=0.1,
+        gt=0,
+        le=1,
+        description="shuffle: longest side of a block, share of the patch's; shuffle_blocks x "
+        f"shuffle_share^3 is at most {SHUFFLE_MOST}",
     )
     paint_probability: float = Field(default=0.9, ge=0, le=1, description="paint: share of views")
     inpaint_probability: float = Field(
@@ -81,8 +94,25 @@ class Augment(Section):
         if not 0 <= low <= high:
             msg = f"blur_sigma_voxels is two rising numbers from 0 on, but this is [{low}, {high}]"
             raise ValueError(msg)
+        if high > SIGMA_MOST:
+            msg = (
+                f"blur_sigma_voxels is at most {SIGMA_MOST:g}, beyond which a patch is its mean; got {high:g}"
+            )
+            raise ValueError(msg)
         if min(self.rotations_deg) < 0:
             msg = f"rotation_deg is 0 or more, but this is {self.rotation_deg}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _shuffles_fit(self) -> "Augment":
+        filled = round(self.shuffle_blocks * self.shuffle_share**3, 6)
+        if filled > SHUFFLE_MOST:
+            msg = (
+                f"{self.shuffle_blocks} shuffle_blocks of shuffle_share {self.shuffle_share:g} a side would "
+                f"fill a patch {filled:.3g} times; at most {SHUFFLE_MOST} is possible, for memory grows "
+                "with it and later blocks undo earlier ones: give fewer, or smaller ones"
+            )
             raise ValueError(msg)
         return self
 

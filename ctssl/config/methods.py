@@ -70,6 +70,11 @@ class ContextAware(MethodOptions):
         default=False,
         description="[C] true: the random directions that a queue starts with count as negatives",
     )
+    batch_negatives: bool = Field(
+        default=True,
+        description="[us] true: keys of the same step count as negatives, too; false [C]: only those of "
+        "steps before, which an encoder can tell by their age",
+    )
     patch_batch: int = Field(default=128, ge=2, description="[P][C] scans in a patch step (B_l)")
     graph_batch: int = Field(default=16, ge=1, description="[P][C] scans in a graph step (B_g)")
     patch_rounds: int = Field(
@@ -112,6 +117,7 @@ class Untrained(MethodOptions):
     feature_size: int = Field(default=128, ge=1, description="[P][C], of context-aware")
     patch_batch: int = Field(default=128, ge=2, description="scans per patch step")
     graph_batch: int = Field(default=16, ge=1, description="scans per graph step")
+    bn_groups: int = Field(default=2, ge=1, description="as context-aware's; at most as many devices")
 
 
 OPTIONS: dict[str, type[MethodOptions]] = {"context-aware": ContextAware, "untrained": Untrained}

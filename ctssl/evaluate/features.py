@@ -22,7 +22,6 @@ from ctssl.store.reader import Store
 from ctssl.train import weights as model_weights
 from ctssl.train.batches import Cohort, read_batch, scan_sample
 from ctssl.train.device import claim, exact_float32
-from ctssl.train.host import settle_in
 
 
 def extract(
@@ -62,7 +61,7 @@ def extract(
             else "features need at least one scan, but there is none",
             "exclude such scans in the manifest; failures.csv names what was excluded already",
         )
-    settle_in(threads)
+    torch.set_num_threads(threads)
     exact_float32()
     model = model_weights.load(weights, atlas)
     cache.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from ctssl.jobs import packing, study, supervise
 from ctssl.jobs import scan as scan_jobs
 from ctssl.log import keep, redirect, say
 from ctssl.prepare.machine import Machine
+from ctssl.train.host import keep_memory
 
 PATH = click.Path(path_type=Path)
 _WRITTEN = ("out", "failures", "weights", "csv")  # where a job writes, by the first of these that it has
@@ -180,6 +181,7 @@ def run_settings(settings: str, out: Path) -> None:
 @_attempts
 def pretrain(settings: str, threads: int, machine: str, packed: str, **values: Any) -> None:
     """Pretrain one run."""
+    keep_memory()
     rest = json.loads(machine)
     threads = max(1, threads // rest["devices"])
     copy = None if packed == "none" else Path(packed)
@@ -191,6 +193,7 @@ def pretrain(settings: str, threads: int, machine: str, packed: str, **values: A
 @_machine_options
 def features(settings: str, device: Any, threads: int, **values: Any) -> None:
     """Write the features of all scans."""
+    keep_memory()
     study.features(settings, machine=study.Machine(device, threads), **values)
 
 

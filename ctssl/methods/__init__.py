@@ -95,8 +95,11 @@ class Method(Protocol):
     def networks(self) -> "list[nn.Module]":
         """Those whose forward passes take the time: torch.compile is worth its minutes there."""
 
+    def before_loss(self, phase: Phase, made: Made) -> None:
+        """Queues that take the keys of a step before its losses; not called where a phase makes none."""
+
     def after_step(self, phase: Phase, made: Made | None) -> None:
-        """Momentum and queues; the only place where a method changes its own buffers."""
+        """Momentum, and queues that take the keys afterwards. Buffers change in these two alone."""
 
     def embed(self, batch: "Batch") -> "Tensor":
         """(B, D) features, as of its Embedder."""

@@ -165,11 +165,22 @@ class ContextAware(nn.Module):
         """Both encoders, which the patch phase runs forward and back."""
         return [self.query.encoder, self.key.encoder]
 
+    def before_loss(self, phase: Phase, made: Made) -> None:
+        """With batch_negatives the phase's queue takes the keys of this step; own subjects are masked."""
+        if self.options.batch_negatives:
+            self._enqueue(phase, made)
+
     def after_step(self, phase: Phase, made: Made | None) -> None:
-        """The phase's key network follows and its queue takes the keys of this step."""
+        """The phase's key network follows; without batch_negatives its queue takes the keys of this step."""
         assert made is not None, "both phases make keys"
-        query, key, queue = self._pair(phase.name)
+        query, key, _ = self._pair(phase.name)
         follow(key, query, self.options.momentum)
+        if not self.options.batch_negatives:
+            self._enqueue(phase, made)
+
+    def _enqueue(self, phase: Phase, made: Made) -> None:
+        """The phase's queue takes the keys of a step."""
+        _, _, queue = self._pair(phase.name)
         queue.enqueue(made.landmark, Keys(made.vectors, made.subjects))
 
     def embed(self, batch: Batch) -> Tensor:

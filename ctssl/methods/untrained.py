@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ctssl.config.methods import ContextAware, Untrained
 from ctssl.methods import Made, Phase
 from ctssl.methods.context_aware import Embedder
+from ctssl.networks.batchnorm import GroupedBatchNorm
 from ctssl.networks.graph import Graphs
 from ctssl.prepare.atlas import Atlas
 from ctssl.train import augment
@@ -52,7 +53,7 @@ class Control(nn.Module):
             batch=o.patch_batch,
             rounds=1,
             parameters=[self.still],
-            groups=1,
+            groups=o.bn_groups,
             keys=None,
             key_features=0,
             loss=self.patch_loss,
@@ -67,6 +68,7 @@ class Control(nn.Module):
 
     def patch_loss(self, batch: Batch, keys: Tensor | None) -> dict[str, Tensor]:
         """Zero; the encoder's batch norms note what they see."""
+        _count(self.query.encoder)
         self.query.encoder.train()
         with torch.no_grad():
             self.query.encoder.trunk(self._windowed(batch), batch.groups)
@@ -75,12 +77,16 @@ class Control(nn.Module):
     def graph_loss(self, batch: Batch, keys: Tensor | None) -> dict[str, Tensor]:
         """Zero; the graph network's batch norm notes what it sees."""
         assert self.query.graph is not None, "there is no graph phase without a graph network"
+        _count(self.query.graph)
         self.query.eval()
         self.query.graph.train()
         with torch.no_grad():
             nodes = self.query.trunk(self._windowed(batch))
             self.query.graph.nodes(nodes, Graphs(batch.counts, batch.edges), batch.groups)
         return {"total": 0 * self.still}
+
+    def before_loss(self, phase: Phase, made: Made) -> None:
+        """No phase makes keys."""
 
     def networks(self) -> list[nn.Module]:
         """The encoder."""
@@ -97,3 +103,10 @@ class Control(nn.Module):
         """(M, 1, E, E, E): the patches as they are, window onto -1 to 1."""
         low, high = self.options.hu_min, self.options.hu_max
         return augment.to_window(batch.patches.float().clamp(low, high), low, high)
+
+
+def _count(network: nn.Module) -> None:
+    """Nothing; the running statistics become the mean over all steps, not mostly over the latest."""
+    for norm in network.modules():
+        if isinstance(norm, GroupedBatchNorm):
+            norm.momentum = 1 / (int(norm.num_batches_tracked) + 1)

@@ -11,16 +11,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 WIDTH = 64
 """Columns of the matrix."""
 
+_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 _aten = torch.ops.aten
 
 
 def fits(x: Tensor) -> bool:
-    """Whether x (B, C, Z, Y, X) lies on the CPU in channels_last_3d."""
-    return x.dim() == 5 and x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last_3d)
+    """Whether x (B, C, Z, Y, X) lies on the CPU in channels_last_3d, in float32 or half of it."""
+    if x.dim() != 5 or x.device.type != "cpu" or x.dtype not in _TYPES:
+        return False
+    return x.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def norm(x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -30,7 +34,7 @@ def norm(x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor
 
 
 class NormElu(torch.autograd.Function):
-    """ELU(BN(x)) with statistics of each group of samples.
+    """ELU(BN(x)) with statistics of each group of samples; differentiated once.
 
     `apply(x, weight, bias, sizes, eps)` gives the (B, C, Z, Y, X) values and (G, C) means and variances of
     the groups, in float32 and without gradient. `sizes` are samples of consecutive groups.
@@ -50,6 +54,7 @@ class NormElu(torch.autograd.Function):
         return out, means, variances
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight and bias."""
         x, out, weight, means, variances = ctx.saved_tensors

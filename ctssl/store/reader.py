@@ -52,9 +52,15 @@ class Store:
     _row: int = field(default=0, repr=False)
 
     def patches(self, landmarks: np.ndarray | None = None) -> np.ndarray:
-        """(n, E, E, E) int16 HU, axes landmark, z, y, x; all N landmarks when None."""
+        """(n, E, E, E) int16 HU, axes landmark, z, y, x; all N landmarks when None.
+
+        Raises:
+            TypeError: `landmarks` are no whole numbers, as a mask is none.
+            IndexError: there is no such landmark.
+            StoreError: a patch is missing or damaged.
+        """
         index = np.arange(len(self.valid)) if landmarks is None else np.asarray(landmarks)
-        return read_patches([self], np.zeros(len(index), int), index)
+        return read_patches([self], np.zeros(index.size, int), index)
 
     @property
     def patch_voxels(self) -> int:
@@ -152,11 +158,16 @@ def read_patches(stores: Sequence[Store], scans: np.ndarray, landmarks: np.ndarr
 
     Raises:
         StoreError: a patch is missing or damaged; it names the scan and the landmark.
-        IndexError: there is no such landmark.
+        IndexError: there is no such scan or landmark.
+        TypeError: these are no whole numbers.
+        ValueError: there is no store, or there are not as many landmarks as scans.
     """
-    scans, landmarks = np.asarray(scans, np.int64), np.asarray(landmarks, np.int64)
-    if len(landmarks) and not 0 <= landmarks.min() <= landmarks.max() < len(stores[0].valid):
-        raise IndexError(f"landmarks are numbers from 0 to {len(stores[0].valid) - 1}")
+    if not stores:
+        raise ValueError("patches are read from at least one store, but none came: give the stores of scans")
+    scans = _numbers("scans", scans, len(stores))
+    landmarks = _numbers("landmarks", landmarks, len(stores[0].valid))
+    if len(scans) != len(landmarks):
+        raise ValueError(f"each patch has a scan and a landmark, but {len(scans)} and {len(landmarks)} came")
     out = np.empty((len(landmarks),) + (stores[0]._patches.edge,) * 3, np.int16)
     members, place = np.unique(scans, return_inverse=True)
     rows = np.array([stores[s]._row for s in members], np.int64)[place]
@@ -173,6 +184,21 @@ def read_patches(stores: Sequence[Store], scans: np.ndarray, landmarks: np.ndarr
     except READ_ERRORS as error:
         _name_fault(stores, scans, landmarks, error)
     return out
+
+
+def _numbers(what: str, given: np.ndarray, count: int) -> np.ndarray:
+    """(n,) int64, numbers from 0 to count - 1."""
+    numbers = np.asarray(given)
+    if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+        raise TypeError(
+            f"{what} are a row of whole numbers, but these are {numbers.dtype} of shape {numbers.shape}: "
+            "give those of a mask by np.flatnonzero(mask)"
+        )
+    if numbers.size and not 0 <= numbers.min() <= numbers.max() < count:
+        raise IndexError(
+            f"{what} are numbers from 0 to {count - 1}, but these go from {numbers.min()} to {numbers.max()}"
+        )
+    return numbers.astype(np.int64)
 
 
 def verify(path: Path) -> None:

@@ -17,9 +17,11 @@ def main() -> None:
         speak_to(os.environ[TERMINAL])
     if len(sys.argv) != 2:
         sys.exit("usage: python -m ctssl.train JOB.json")
+    from ctssl.train.host import keep_memory
     from ctssl.train.jobfile import read_job
     from ctssl.train.loop import pretrain
 
+    keep_memory()
     try:
         pretrain(read_job(Path(sys.argv[1])))
     except CtsslError as error:

@@ -1,10 +1,11 @@
-"""Where batches come from: pure functions of (seed, round), and the reading of what they name."""
+"""What a batch is, and the reading of what it names."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ from torch import Tensor
 from ctssl.store.reader import Store, read_patches
 from ctssl.train.random import ALL_LANDMARKS, sample_keys
 
-AHEAD, AHEAD_PATCHES = 4, 16_384
-"""Batches, and about how many patches (1 GB of 32 voxels), are read while one is in use; one at least."""
+AHEAD, AHEAD_BYTES = 4, 2**30
+"""Batches, and bytes of their patches, that are read at most while one is in use; one batch at least."""
 
 READERS = 2
 """Threads that wait for batches, so that one begins while another ends. tensorstore decodes in its own."""
@@ -23,7 +24,7 @@ Asked = TypeVar("Asked")
 Got = TypeVar("Got")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # so that what follows from a cohort can be kept: arrays have no hash
 class Cohort:
     """What samplers know of the scans.
 
@@ -171,54 +172,6 @@ def with_tensors(these: Tensors, change: Callable[[Tensor], Tensor]) -> Tensors:
     return replace(these, **tensors)
 
 
-def rounds_per_epoch(cohort: Cohort, batch: int) -> int:
-    """ceil(S / batch): in how many rounds the S scans fit."""
-    return -(-len(cohort.subjects) // batch)
-
-
-def scans_of_round(cohort: Cohort, batch: int, seed: int, number: int) -> np.ndarray:
-    """The scans of one round: at most `batch`, each subject at most once.
-
-    An epoch deals its scans, subject by subject in random order, round robin to its rounds; so sizes
-    differ by one at most and the scans of a subject go to different rounds. Of a subject with more scans
-    than rounds, as many as rounds are dealt; they take turns, so that n scans are all met within
-    ceil(n / rounds) epochs.
-    """
-    rounds = rounds_per_epoch(cohort, batch)
-    epoch, turn = divmod(number, rounds)
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(cohort.subjects))
-    rank = rng.permutation(int(cohort.subjects.max()) + 1)
-    order = order[_has_turn(cohort, rounds, seed, epoch)[order]]
-    dealt = order[np.argsort(rank[cohort.subjects[order]], kind="stable")]
-    return dealt[turn::rounds]
-
-
-def _has_turn(cohort: Cohort, rounds: int, seed: int, epoch: int) -> np.ndarray:
-    """(S,) bool: the next `rounds` scans of each subject, round its scans in an order that stays."""
-    order = np.random.default_rng([seed, 0, 3]).permutation(len(cohort.subjects))
-    order = order[np.argsort(cohort.subjects[order], kind="stable")]
-    counts = np.bincount(cohort.subjects)
-    place = np.empty(len(order), np.int64)  # of each scan among its subject's
-    place[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return (place - epoch * rounds) % counts[cohort.subjects] < rounds
-
-
-def samples_of_round(
-    cohort: Cohort, unit: Literal["landmark", "scan"], batch: int, seed: int, number: int
-) -> list[Sample]:
-    """The batches of one round: for unit landmark one per landmark, in random order; else a single one.
-
-    Only valid pairs are named. A landmark that fewer than two of the round's scans show is skipped.
-    """
-    scans = scans_of_round(cohort, batch, seed, number)
-    if unit == "scan":
-        return [scan_sample(cohort, scans)]
-    walk = np.random.default_rng([seed, number, 1]).permutation(cohort.valid.shape[1])
-    showing = ((j, scans[cohort.valid[scans, j]]) for j in walk)
-    return [Sample(s, np.full(len(s), j), s) for j, s in showing if len(s) > 1]
-
-
 def scan_sample(cohort: Cohort, scans: np.ndarray) -> Sample:
     """All valid patches of these scans."""
     rows, landmarks = np.nonzero(cohort.valid[scans])
@@ -246,8 +199,13 @@ def read_batch(stores: Sequence[Store], cohort: Cohort, sample: Sample, *, graph
     )
 
 
+def patch_bytes(stores: Sequence[Store], sample: Sample) -> int:
+    """Bytes of a sample's patches in memory."""
+    return len(sample.scans) * stores[0].patch_voxels ** 3 * np.dtype(np.int16).itemsize
+
+
 def prefetched(
-    asked: Iterable[Asked], read: Callable[[Asked], Got], size: Callable[[Asked], int] = lambda _: 1
+    asked: Iterable[Asked], read: Callable[[Asked], Got], size: Callable[[Asked], int] = lambda _: 0
 ) -> Iterator[tuple[Asked, Got]]:
     """Each thing asked for with what was read for it, in order; threads read ahead.
 
@@ -255,21 +213,29 @@ def prefetched(
     not read any more.
 
     Args:
-        asked: what to read; taken as far as is read ahead.
+        asked: what to read; taken one further than is read ahead.
         read: called in a thread.
-        size: of what is asked for, in patches. At most AHEAD things are read ahead, and no second one beyond
-            AHEAD_PATCHES.
+        size: of what is asked for, in bytes. At most AHEAD things are read ahead, and no second one beyond
+            AHEAD_BYTES.
     """
-    reader = ThreadPoolExecutor(READERS)
+    reader, rest = ThreadPoolExecutor(READERS), iter(asked)
     waiting: deque[tuple[Asked, int, Future[Got]]] = deque()
+    following = list(islice(rest, 1))
+
+    def read_on() -> None:
+        while following and len(waiting) < AHEAD:
+            one, more = following[0], size(following[0])
+            if waiting and more + sum(size for _, size, _ in waiting) > AHEAD_BYTES:
+                return
+            waiting.append((one, more, reader.submit(read, one)))
+            following[:] = islice(rest, 1)
+
     try:
-        for one in asked:
-            waiting.append((one, size(one), reader.submit(read, one)))
-            while len(waiting) > AHEAD or (len(waiting) > 2 and sum(w[1] for w in waiting) > AHEAD_PATCHES):
-                first, _, got = waiting.popleft()
-                yield first, got.result()
+        read_on()
         while waiting:
-            first, _, got = waiting.popleft()
-            yield first, got.result()
+            one, _, future = waiting.popleft()
+            got = future.result()
+            read_on()  # not before: who waits here still holds the one before
+            yield one, got
     finally:
         reader.shutdown(cancel_futures=True)

@@ -96,6 +96,14 @@ def _digest(data: memoryview) -> bytes:
     return sha256(data).hexdigest().encode()
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed jobs left of files they were writing, each as large as a checkpoint.
+
+    Only for the process that writes here.
+    """
+    _remove(folder, "*.pt.*.part")
+
+
 def clear(folder: Path) -> None:
     """Remove the checkpoints and what a killed job left of one."""
     _remove(folder, "step-*.*")

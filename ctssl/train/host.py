@@ -1,18 +1,10 @@
-"""How a job that computes with torch uses the processor and its memory."""
+"""How a process of ours that computes with torch uses its memory."""
 
 import ctypes
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # names of glibc's mallopt
 _MOST = 2**31 - 1
-
-
-def settle_in(threads: int) -> None:
-    """Nothing; from here on this process computes with so many threads, and keeps the memory it frees."""
-    import torch
-
-    torch.set_num_threads(threads)
-    keep_memory()
 
 
 def keep_memory() -> bool:
@@ -22,7 +14,7 @@ def keep_memory() -> bool:
     a third of a training step (seen: 80,000 page faults a step of 64 patches, 4 afterwards). The peak
     stays the same. Other C libraries are left as they are; results do not depend on it.
 
-    For processes that are ours: a caller's process keeps its own habits.
+    For processes that are ours alone, as the commands of a workflow are: a caller's keeps its own habits.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -67,6 +67,8 @@ def train_together(job: Path, machine: Pretraining) -> None:
                     command = [*WORKER, str(job)]
                     mine = {**environment, **who}
                     team.append(subprocess.Popen(command, env=mine, preexec_fn=die_with_parent))
+                    if stopped:  # while this one was started, when `stop` did not know it
+                        team[-1].send_signal(signal.SIGTERM)
             code = _ended(team)
         finally:
             for process in team:

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -14,11 +14,11 @@ from ctssl.errors import ConfigError, WeightsError
 from ctssl.log import Progress
 from ctssl.methods import Phase, load_method
 from ctssl.train import checkpoint, weights
-from ctssl.train.batches import prefetched
+from ctssl.train.batches import patch_bytes, prefetched
 from ctssl.train.board import EVENTS, board
+from ctssl.train.collapse import CollapseWatch
 from ctssl.train.device import claim, exact_float32
 from ctssl.train.history import LINES, History, write_csv
-from ctssl.train.host import settle_in
 from ctssl.train.job import PretrainJob
 from ctssl.train.meter import Meter
 from ctssl.train.schedule import Plan, Step, cosine
@@ -42,7 +42,7 @@ def pretrain(job: PretrainJob) -> None:
         ConfigError: there are more devices than batch norm groups.
         CtsslError: the loss is no longer a number.
     """
-    settle_in(job.pretraining.threads)
+    torch.set_num_threads(job.pretraining.threads)
     if job.pretraining.precision == "fp32":
         exact_float32()
     with claim(job.pretraining.device) as device, gather_team(device) as team:
@@ -76,6 +76,8 @@ class _Training:
                     f"{team.size} devices share {phase.groups} batch norm groups of phase {phase.name}",
                     "raise options.bn_groups, which changes results, or use fewer devices",
                 )
+        for remark in _idle_passes(self.phases, machine.passes, team.size):
+            team.tell(f"pretrain {job.run.name}: {remark}")
         self.plan = Plan(self.phases, self.cohort, options.epochs, job.seed)
         self.totals = self.plan.totals()
         self.optimisers = [_optimiser(phase, options) for phase in self.phases]
@@ -93,17 +95,20 @@ class _Training:
             return
         what, total = f"pretrain {self.job.run.name}", sum(self.totals)
         every, meter = self.job.pretraining.checkpoint_steps, Meter(self.device)
+        collapse = CollapseWatch(lambda words: self.team.tell(f"{what}: {words}"))
         with (
             _Sigterm() as sigterm,
             Progress(what, total, "steps", done=self.done) as progress,
             self._record() as record,
         ):
-            for step, load in meter.timed(prefetched(self.plan.steps(self.done), self.load, _patches)):
+            ahead = prefetched(self.plan.steps(self.done), self.load, self._bytes)
+            for step, load in meter.timed(ahead):
                 row = self._row(step, load)
                 self.done += 1
                 stop = self.team.any(sigterm.came, self.device)
                 if record is not None:
                     record.add(row)
+                    collapse.saw(row)
                     meter.count(_patches(step))
                     progress.advance(note=f"{row['phase']} loss {row['loss']:.3f}, {meter}")
                     if stop or self.done % every == 0:
@@ -128,6 +133,9 @@ class _Training:
             History(self.folder, self.history_bytes, show) as history,
         ):
             yield history
+
+    def _bytes(self, step: Step) -> int:
+        return patch_bytes(self.stores, step.sample)
 
     def _row(self, step: Step, load: Load) -> dict[str, Any]:
         """One optimiser step; returns its row of the history."""
@@ -164,6 +172,8 @@ class _Training:
         All randomness follows from the step.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.team.leads:
+            checkpoint.sweep(self.folder)
         state = checkpoint.load(self.folder, self.fingerprint, self.team.say)
         self._agree(str(state["done"] if state else 0))
         if state is None:
@@ -201,6 +211,17 @@ class _Training:
 
 def _patches(step: Step) -> int:
     return len(step.sample.scans)
+
+
+def _idle_passes(phases: Sequence[Phase], passes: int, devices: int) -> Iterator[str]:
+    """Says of which phases a device's share falls into fewer passes than asked for."""
+    for phase in phases:
+        groups = -(-phase.groups // devices)
+        if passes > groups:
+            yield (
+                f"phase {phase.name} is done in {groups} of the {passes} passes asked for: a device has "
+                f"{groups} whole batch norm groups of it; options.bn_groups, which changes results, sets them"
+            )
 
 
 def _optimiser(phase: Phase, options: MethodOptions) -> torch.optim.Optimizer:

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ctssl.methods import Phase
-from ctssl.train.batches import Cohort, Sample, rounds_per_epoch, samples_of_round
+from ctssl.train.batches import Cohort, Sample
+from ctssl.train.rounds import Unit, rounds_per_epoch, samples_of_round, steps_of_round
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,21 @@ class Plan:
         """Steps of each phase over the whole training: the horizons of their learning rates."""
         totals = [0] * len(self.phases)
         for phase, number in self._rounds():
-            totals[phase] += len(self._samples(phase, number))
+            totals[phase] += steps_of_round(*self._round(phase, number))
         return totals
 
     def steps(self, first: int = 0) -> Iterator[Step]:
-        """All steps from number `first` on."""
+        """All steps from number `first` on; rounds before it are counted, not made."""
         done, of_phase = 0, [0] * len(self.phases)
         for phase, number in self._rounds():
+            if done < first:
+                steps = steps_of_round(*self._round(phase, number))
+                if done + steps <= first:
+                    done += steps
+                    of_phase[phase] += steps
+                    continue
             epoch = number // rounds_per_epoch(self.cohort, self.phases[phase].batch)
-            for sample in self._samples(phase, number):
+            for sample in samples_of_round(*self._round(phase, number)):
                 if done >= first:
                     yield Step(done, phase, of_phase[phase], epoch, sample)
                 done += 1
@@ -74,10 +82,16 @@ class Plan:
                 numbers = range(cycle * phase.rounds, (cycle + 1) * phase.rounds)
                 yield from ((i, n) for n in numbers if i > 0 or n < end)
 
-    def _samples(self, phase: int, number: int) -> list[Sample]:
+    def _round(self, phase: int, number: int) -> tuple[Cohort, Unit, int, int, int]:
+        """What describes a round: cohort, unit, batch, seed of the phase, number."""
         how = self.phases[phase]
-        seed = int(np.random.SeedSequence([self.seed, phase]).generate_state(1)[0])
-        return samples_of_round(self.cohort, how.unit, how.batch, seed, number)
+        return self.cohort, how.unit, how.batch, self._seeds[phase], number
+
+    @cached_property
+    def _seeds(self) -> list[int]:
+        """Of each phase."""
+        numbers = range(len(self.phases))
+        return [int(np.random.SeedSequence([self.seed, i]).generate_state(1)[0]) for i in numbers]
 
 
 def cosine(start: float, step: int, total: int) -> float:

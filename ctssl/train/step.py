@@ -146,6 +146,8 @@ class Stepper:
         optimiser.zero_grad(set_to_none=True)
         load = load.to(self.device)
         made = self._keys(phase, load)
+        if made is not None:
+            self.method.before_loss(phase, made)
         sums = self._backward(phase, load, made)
         self.team.sum_gradients(phase.parameters)
         limit = math.inf if self.options.clip_norm is None else self.options.clip_norm

@@ -213,3 +213,10 @@ def _value(path):
     for key in path:
         value = value[key]
     return value
+
+
+def test_a_key_of_another_method_is_not_suggested_for_itself():
+    run = {**RUN, "method": "untrained", "options": {"queue_size": 3}}
+    with pytest.raises(ConfigError, match="queue_size: there is no such key") as fault:
+        config.check({**DEFAULTS, "runs": [run]})
+    assert "did you mean 'queue_size'" not in str(fault.value)

@@ -37,8 +37,10 @@ def test_a_form_is_what_the_table_says(form):
     assert str(options.head_layers) == table["head_layers"]
     assert f"{options.optimiser}, {options.epochs}" == table["optimiser"] == table["epochs"]
     assert options.graph_augmentation == table["graph_augmentation"]
-    assert table["graph.edges"].split(",")[0] == study.graph.edges
+    edges, _, scale = table["graph.edges"].partition(", ")
+    assert (edges, scale) == (study.graph.edges, "`scale_normalised: false`")
     assert not study.graph.scale_normalised
+    assert not options.batch_negatives
     if form == "published/code":
         assert f"{options.patch_rounds}, {options.graph_steps}:" in table["graph_steps"]
         assert options.random_negatives

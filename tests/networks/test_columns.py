@@ -65,7 +65,7 @@ def test_values_gradients_and_statistics_are_torchs(channels, edges, sizes, dtyp
         assert got.dtype == (dtype if name in ("y", "dx") else torch.float32)
 
 
-def test_bfloat16_is_no_farther_from_the_truth_than_torchs_own():
+def test_bfloat16_is_about_as_near_to_the_truth_as_torchs_own():
     x, gradient = tensors(16, (8, 8, 8), [4, 4], torch.bfloat16)
     norm, torchs, double = norm_of(16), GroupedBatchNorm(16), GroupedBatchNorm(16).double()
     torchs.load_state_dict(norm.state_dict())
@@ -104,6 +104,26 @@ def test_a_network_in_evaluation_mode_still_gives_gradients_of_its_input():
     slope = norm.weight / (norm.running_var + norm.eps).sqrt()
     y = norm(x).detach()
     torch.testing.assert_close(x.grad, slope[None, :, None, None, None] * y.clamp_max(0).exp())
+
+
+def test_double_precision_takes_torchs_own_way():
+    x, gradient = (t.double() for t in tensors(8, (4, 4, 4), [3, 2], torch.float32))
+    x, gradient = (t.to(memory_format=torch.channels_last_3d) for t in (x, gradient))
+    norm = norm_of(8).double()
+    ours = trained(norm, x, gradient, [3, 2], GroupedBatchNorm.elu)
+    norm.zero_grad()
+    norm.noted.zero_()
+    plain = trained(norm, x.contiguous(), gradient, [3, 2], GroupedBatchNorm.elu)
+    for got, expected in zip(ours, plain, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_a_second_derivative_is_refused_in_words():
+    norm = norm_of(8)
+    x = torch.randn(4, 8, 4, 4, 4).to(memory_format=torch.channels_last_3d).requires_grad_()
+    (first,) = torch.autograd.grad(norm.elu(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
 
 
 def test_a_group_without_a_variance_is_refused():

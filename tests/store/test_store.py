@@ -282,6 +282,32 @@ def test_a_landmark_that_is_not_there_is_no_damage(path):
             open_store(path).patches(np.array([0, landmark]))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [np.array([True, False, True, True, False]), np.array([1.0]), np.array([[0, 1]]), np.array(3), ["1"]],
+)
+def test_a_mask_or_a_fraction_is_no_row_of_numbers(path, wrong):
+    with pytest.raises(TypeError, match="landmarks are a row of whole numbers"):
+        open_store(path).patches(wrong)
+    with pytest.raises(TypeError, match="scans are a row of whole numbers"):
+        read_patches([open_store(path)], wrong, np.array([0]))
+
+
+def test_scans_are_looked_at_as_landmarks_are(path):
+    stores = open_stores([path] * 2)
+    for scan in (-1, 2):
+        with pytest.raises(IndexError, match="scans are numbers from 0 to 1"):
+            read_patches(stores, np.array([0, scan]), np.array([0, 1]))
+    with pytest.raises(ValueError, match="2 and 3 came"):
+        read_patches(stores, np.array([0, 1]), np.array([0, 1, 2]))
+    with pytest.raises(ValueError, match="at least one store"):
+        read_patches([], np.array([0]), np.array([0]))
+    for kind in (np.uint8, np.int32, np.uint64):
+        pick = np.array([1, 0], kind), np.array([4, 1], kind)
+        np.testing.assert_array_equal(read_patches(stores, *pick), arrays().patches[[4, 1]])
+    assert read_patches(stores, [], []).shape == (0, 32, 32, 32)
+
+
 def test_stores_with_patches_of_two_shapes_are_not_read_together(path, tmp_path):
     fewer = {name: values[:2] for name, values in vars(arrays(edges=((0, 1),))).items()}
     (tmp_path / "fewer").mkdir()

@@ -89,13 +89,32 @@ def test_flips_in_rounds_are_models_genesiss():
 def test_blur_equals_scipys():
     hu = patches(3)
     sigma = torch.tensor([[0.0, 0.7, 2.0], [1.3, 0.0, 0.0], [0.05, 1.99, 0.4]])
-    out = blur(hu, sigma)
+    out = blur(hu, sigma, 2.0)
     for i in range(3):
         expected = gaussian_filter(hu[i].numpy().astype(float), sigma[i].numpy().astype(float))
         np.testing.assert_allclose(out[i], expected, atol=0.01)
     drawn = one("blur").sigma_voxels
     assert (drawn > 0).all(1).float().mean().item() == pytest.approx(0.5, abs=0.05)
     assert 1.9 < drawn.max() < 2
+
+
+@pytest.mark.parametrize("most", [4.0, 9.0, 30.0, 64.0])
+def test_a_wide_blur_meets_both_mirrors_again_and_again(most):
+    """EXTENT is 16, 24, 24: the tail of sigma 64 passes it 16 times."""
+    hu = patches(2)
+    hu[0, 0] += 1000  # a face that is unlike the rest
+    sigma = torch.tensor([[most] * 3, [most, most / 3, 0.0]])
+    for out, patch, width in zip(blur(hu, sigma, most), hu, sigma, strict=True):
+        expected = gaussian_filter(patch.numpy().astype(float), width.numpy().astype(float))
+        np.testing.assert_allclose(out, expected, atol=0.02)
+
+
+def test_no_blur_is_cut_short_by_its_range():
+    """The step itself, with options of a wide range, is scipy's."""
+    hu = patches(3)
+    options = {"blur_probability": 1, "blur_sigma_voxels": (20, 20)}
+    for out, patch in zip(done("blur", hu.clone(), **options), hu, strict=True):
+        np.testing.assert_allclose(out, gaussian_filter(patch.numpy().astype(float), 20), atol=0.02)
 
 
 def test_shift_is_a_share_of_the_window():
@@ -262,9 +281,22 @@ def test_a_targets_stage_and_its_corruption_follow_one_another():
         ({"rotation_deg": -1}, "0 or more"),
         ({"rotation_deg": (10, -5, 0)}, "0 or more"),
         ({"blur_sigma_voxels": (2, 1)}, "rising"),
+        ({"blur_sigma_voxels": (0, 65)}, "a patch is its mean"),
         ({"gamma_range": (0, 1)}, "above 0"),
+        ({"shuffle_share": 1.0}, "fill a patch 1e.04 times; at most 20"),
+        ({"shuffle_blocks": 20_001}, "at most 20"),
+        ({"shuffle_blocks": 10**9, "shuffle_share": 0.001}, "100000"),
     ],
 )
 def test_wrong_options_are_refused(wrong, words):
     with pytest.raises(ValidationError, match=words):
         Augment(**wrong)
+
+
+@pytest.mark.parametrize(("blocks", "share"), [(20, 1.0), (160, 0.5), (20_000, 0.1)])
+def test_as_many_blocks_as_fit_are_shuffled(blocks, share):
+    hu = patches(2)
+    some = keys(2)
+    options = Augment(steps=("shuffle",), shuffle_probability=1, shuffle_blocks=blocks, shuffle_share=share)
+    out = apply(draw(options, some, FRAME), hu.clone(), Share(torch.arange(2), some), FRAME)
+    assert (out != hu).float().mean() > 0.5

@@ -10,12 +10,10 @@ from ctssl.train.batches import (
     Cohort,
     prefetched,
     read_batch,
-    rounds_per_epoch,
-    samples_of_round,
     scan_sample,
-    scans_of_round,
 )
 from ctssl.train.parts import Part, needed
+from ctssl.train.rounds import rounds_per_epoch, samples_of_round, scans_of_round, steps_of_round
 
 PEOPLE = [0, 0, 0, 1, 2, 2, 3, 4, 5, 6, 7]
 
@@ -89,6 +87,27 @@ def test_a_round_walks_over_all_landmarks_with_valid_pairs_only():
         got = {int(s.landmarks[0]): set(s.scans) for s in samples}
         showing = {j: {s for s in scans if cohort.valid[s, j]} for j in range(9)}
         assert got == {j: who for j, who in showing.items() if len(who) >= 2}
+
+
+@pytest.mark.parametrize("unit", ["landmark", "scan"])
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.7, 1.0])
+def test_steps_are_counted_as_they_are_made(unit, share):
+    cohort = some_cohort(share=share)
+    for number in range(8):
+        made = samples_of_round(cohort, unit, 4, 5, number)
+        assert steps_of_round(cohort, unit, 4, 5, number) == len(made)
+
+
+def test_orders_that_are_kept_are_nobody_elses():
+    """Not those of another cohort, batch, seed or epoch, nor changed by who got them."""
+    some, other = some_cohort(range(12)), some_cohort([0, 0, 0, *range(1, 10)])
+    asked = [(c, b, s, n) for c in (some, other) for b in (3, 5) for s in (0, 1) for n in range(8)]
+    first = [scans_of_round(*one) for one in asked]
+    kept = [scans.copy() for scans in first]
+    for scans in first:
+        scans[:] = 0
+    for one, scans in zip(asked, kept, strict=True):
+        assert np.array_equal(scans_of_round(*one), scans)
 
 
 def test_trap_1_the_landmark_travels_with_the_patch(people):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from train import synthetic
@@ -17,7 +18,8 @@ from ctssl.train.loop import pretrain
 SHAPE = {"epochs": 2, "graph_steps": 2, "checkpoint_steps": 3, "random_negatives": True}
 
 VICTIM = """
-import os, signal, sys
+import io, os, resource, signal, sys
+import torch
 from ctssl.train import checkpoint, loop
 from ctssl.train.step import Stepper
 
@@ -35,19 +37,25 @@ class Dying(Stepper):
             die()
         return terms
 
-def half_written(state, file):
-    real(state, file)
+def half_written(path, state):
     if where == "checkpoint" and state["done"] > number:
-        file.seek(0, 2)
-        file.truncate(file.tell() // 2)
-        file.flush()
-        die()
+        whole = io.BytesIO()
+        torch.save(state, whole)
+        half = whole.tell() // 2
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (half, half))
+    real(path, state)
 
 loop.Stepper = Dying
-real, checkpoint.torch.save = checkpoint.torch.save, half_written
+real, checkpoint._write = checkpoint._write, half_written
 from ctssl.train.__main__ import main
 main()
 """
+"""A process that is killed before or after a step, or by the system as soon as half of the next checkpoint is
+on the disk, however it is written."""
+
+ENDS = {"before": signal.SIGKILL, "after": signal.SIGKILL, "checkpoint": signal.SIGXFSZ}
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +72,17 @@ def study(tmp_path_factory):
 def kill_again_and_again(study, name, deaths):
     folder, people, whole = study
     path = job_file(folder, people, name, **SHAPE)
+    files = folder / "runs" / name / "checkpoints"
     for where, number in deaths:
         done = subprocess.run([sys.executable, "-c", VICTIM, where, str(number), str(path)], check=False)
-        assert done.returncode == -signal.SIGKILL, (where, number)
+        assert done.returncode == -ENDS[where], (where, number)
         assert not (folder / "runs" / name / "model.safetensors").exists()
+        halves = list(files.glob("*.part"))
+        assert len(halves) == (where == "checkpoint")  # that of an earlier death is gone
+        assert all(half.stat().st_size > 10_000 for half in halves)
     pretrain(read_job(path))
     assert_same(folder / "runs" / name, whole)
+    assert {file.name for file in files.iterdir()} == {"finished.pt", "history.jsonl"}
 
 
 def test_three_kills_in_both_phases_change_nothing(study):
@@ -78,9 +91,13 @@ def test_three_kills_in_both_phases_change_nothing(study):
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_steps_change_nothing(study):
-    """Before and after steps of both phases, and in the middle of writing a checkpoint."""
+    """Before and after 21 different steps of both phases, and in the middle of writing a checkpoint."""
     rng = np.random.default_rng(20)
-    steps = np.sort(rng.choice(np.arange(1, 18), 7, replace=False))
-    for round_number in range(3):
-        deaths = [(str(rng.choice(["before", "after", "checkpoint"])), int(step)) for step in steps]
-        kill_again_and_again(study, f"twenty{round_number}", deaths)
+    phases = pd.read_csv(study[2] / "history.csv").phase
+    last = len(phases) - SHAPE["checkpoint_steps"]  # one more checkpoint follows
+    rounds = rng.choice(np.arange(1, last), (3, 7), replace=False)
+    assert {*phases[rounds.ravel()]} == {"patch", "graph"}
+    assert len({*rounds.ravel().tolist()}) > 20
+    for number, steps in enumerate(np.sort(rounds, axis=1)):
+        deaths = [(str(rng.choice(list(ENDS))), int(step)) for step in steps]
+        kill_again_and_again(study, f"twenty{number}", deaths)

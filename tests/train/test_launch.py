@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
 
 import pandas as pd
@@ -160,10 +159,52 @@ def test_sigterm_to_a_team_that_ends_all_the_same_is_no_failure(study, monkeypat
 
 
 def test_sigterm_while_processes_start_ends_the_team(study, monkeypatch):
-    path, out = study("early")
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+    """While the first of two is started: it hears of it, the second is never started, and no weights are
+    there, so that a code of 0 is not taken for the end of the training.
+    """
+    started, sent = [], []
+
+    class Starting:
+        def __init__(self, *command, **how):
+            started.append(self)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        def send_signal(self, number):
+            sent.append((self, number))
+
+        def poll(self):
+            return 0
+
+        def kill(self):
+            pass
+
+        wait = kill
+
+    path, _ = study("early")
+    monkeypatch.setattr("ctssl.train.launch.subprocess.Popen", Starting)
+    with pytest.raises(SystemExit) as end:
+        train_together(path, read_job(path).pretraining)
+    assert end.value.code == 143
+    assert sent == [(started[0], signal.SIGTERM)]
+    assert len(started) == 1
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_sigterm_while_the_last_process_starts_reaches_all(study, monkeypatch):
+    real, started = launch.subprocess.Popen, []
+
+    def popen(*command, **how):
+        started.append(real(*command, **how))
+        if len(started) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return started[-1]
+
+    path, out = study("late")
+    monkeypatch.setattr(launch, "WORKER", (sys.executable, "-c", "import time; time.sleep(600)"))
+    monkeypatch.setattr("ctssl.train.launch.subprocess.Popen", popen)
+    begun = time.monotonic()
     with pytest.raises(SystemExit):
         train_together(path, read_job(path).pretraining)
-    timer.join()
+    assert [process.returncode for process in started] == [-signal.SIGTERM] * 2
+    assert time.monotonic() - begun < launch.GRACE_S  # else one had to be killed
     assert not (out / "model.safetensors").exists()

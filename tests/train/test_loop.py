@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,8 +16,9 @@ from train.files import assert_same
 
 from ctssl.errors import CohortError, CtsslError, WeightsError
 from ctssl.methods.context_aware import ContextAware
-from ctssl.train import checkpoint, loop
+from ctssl.train import __main__, checkpoint, host, jobfile, loop
 from ctssl.train.loop import pretrain
+from ctssl.train.parts import share
 from ctssl.train.team import Team
 
 
@@ -104,6 +106,55 @@ def test_a_damaged_checkpoint_is_an_error_that_names_it(tmp_path):
     (tmp_path / "step-000000004.pt").write_bytes(b"half")
     with pytest.raises(WeightsError, match=r"step-000000004\.pt cannot be read"):
         checkpoint.load(tmp_path, "mine")
+
+
+def test_what_killed_jobs_were_writing_is_removed_by_the_process_that_leads(people, tmp_path):
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    left = [folder / name for name in ("step-000000004.pt.123.part", "finished.pt.9.part")]
+    others = [folder / "step-000000004.pt", folder / "my.part"]
+    for file in left + others:
+        file.write_bytes(b"half")
+    checkpoint.sweep(folder)
+    assert sorted(folder.iterdir()) == sorted(others)
+    others[0].unlink()
+    for file in left:
+        file.write_bytes(b"half")
+    training = loop._Training(synthetic.job(people, tmp_path), torch.device("cpu"), Team())
+    training.team = SimpleNamespace(leads=False, say=print, first=lambda words, **_: words, wait=lambda: None)
+    training._resume()
+    assert all(file.exists() for file in left)
+    training.team = Team()
+    training._resume()
+    assert not any(file.exists() for file in left)
+
+
+@pytest.mark.parametrize(("passes", "groups", "devices", "done"), [(3, 2, 1, 2), (2, 4, 4, 1), (9, 5, 2, 3)])
+def test_passes_that_do_nothing_are_told_of(passes, groups, devices, done):
+    phases = [SimpleNamespace(name="patch", groups=groups), SimpleNamespace(name="wide", groups=64)]
+    (remark,) = loop._idle_passes(phases, passes, devices)
+    assert f"phase patch is done in {done} of the {passes} passes" in remark
+    assert not list(loop._idle_passes(phases, done, devices))
+    shares = share(groups * 4, groups, np.arange(groups * 4), devices, passes)
+    assert max(map(len, shares.queries)) == done
+
+
+def test_a_training_with_idle_passes_says_so(people, tmp_path, capfd):
+    loop._Training(synthetic.job(people, tmp_path, passes=3), torch.device("cpu"), Team())
+    assert "pretrain small: phase graph is done in 2 of the 3 passes asked for" in capfd.readouterr().err
+
+
+def test_a_callers_process_keeps_its_memory_habits(people, tmp_path, monkeypatch):
+    """Those of the C library are for processes of our own: `python -m ctssl.train` and the commands."""
+    called = []
+    monkeypatch.setattr(host, "keep_memory", lambda: called.append("kept"))
+    pretrain(synthetic.job(people, tmp_path, epochs=1, graph=False))
+    assert not called
+    monkeypatch.setattr(loop, "pretrain", lambda job: called.append("trained"))
+    monkeypatch.setattr(jobfile, "read_job", lambda path: None)
+    monkeypatch.setattr(sys, "argv", ["ctssl.train", "job.json"])
+    __main__.main()
+    assert called == ["kept", "trained"]
 
 
 def test_seeds_differ(people, finished, tmp_path):

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from ctssl.methods import Phase
+from ctssl.train import schedule
 from ctssl.train.batches import Cohort
+from ctssl.train.rounds import samples_of_round
 from ctssl.train.schedule import Plan, cosine
 
 
@@ -71,6 +73,20 @@ def test_a_plan_goes_on_anywhere():
     steps = [key(s) for s in it.steps()]
     for first in (0, 1, 5, len(steps) - 1, len(steps)):
         assert [key(s) for s in it.steps(first)] == steps[first:]
+
+
+def test_skipped_rounds_are_counted_and_not_made(monkeypatch):
+    it = plan(epochs=40)
+    total, made = sum(it.totals()), []
+
+    def noted(*round_):
+        made.append(round_)
+        return samples_of_round(*round_)
+
+    monkeypatch.setattr(schedule, "samples_of_round", noted)
+    steps = list(it.steps(total - 1))
+    assert [s.number for s in steps] == [total - 1]
+    assert len(made) == 1
 
 
 def test_trap_10_the_learning_rate_ends_with_its_phase_and_never_rises():

@@ -21,7 +21,7 @@ from ctssl.train.loop import pretrain
 from ctssl.train.team import Team
 
 SHAPE = {"bn_groups": 2, "patch_batch": 9, "graph_batch": 9, "queue_size": 21, "epochs": 2, "momentum": 0.9}
-SHAPE["learning_rate"] = 0.003
+SHAPE["learning_rate"] = 0.001
 """Nine scans in groups of five and four; six show landmark 2: one group, and a second
 device has none. A queue that no batch divides; at this rate rounding stays small."""
 

@@ -86,39 +86,41 @@ class Blur:
 
     Attributes:
         sigma_voxels: (G, 3) along z, y, x; 0 leaves the values.
+        most: none of them is above.
     """
 
     sigma_voxels: Tensor
+    most: float
 
     @classmethod
     def draw(cls, options: Augment, keys: Tensor, frame: Frame) -> "Blur":
         """Each axis has a sigma of its own."""
         numbers = uniform(keys, Stream.BLUR, 4)
         sigma = between(numbers[:, 1:], *options.blur_sigma_voxels)
-        return cls(sigma.where(numbers[:, :1] < options.blur_probability, 0.0))
+        sigma = sigma.where(numbers[:, :1] < options.blur_probability, 0.0)
+        return cls(sigma, options.blur_sigma_voxels[1])
 
     def apply(self, hu: Tensor, share: Share, frame: Frame) -> Tensor:
         """Blurred patches."""
         sigma = self.sigma_voxels[share.owner]
         rows = rows_of((sigma > 0).any(1))
-        return hu.index_copy_(0, rows, blur(hu[rows], sigma[rows]))
+        return hu.index_copy_(0, rows, blur(hu[rows], sigma[rows], self.most))
 
 
-def blur(hu: Tensor, sigma_voxels: Tensor) -> Tensor:
-    """(M, Z, Y, X) blurred by (M, 3) voxels along z, y, x; values are mirrored at the faces.
+def blur(hu: Tensor, sigma_voxels: Tensor, most: float) -> Tensor:
+    """(M, Z, Y, X) blurred by (M, 3) voxels along z, y, x, none above `most`; faces are mirrors.
 
-    As scipy.ndimage.gaussian_filter: taps at voxels, cut at 4 sigma and normalised. A patch must be
-    longer than 4 sigma.
+    As scipy.ndimage.gaussian_filter: taps at voxels, cut at 4 sigma and normalised.
     """
     depth, height, width = hu.shape[1:]
-    z, y, x = (_mirrored(sigma_voxels[:, i], hu.shape[i + 1]) for i in range(3))  # (M, E, E)
+    z, y, x = (_mirrored(sigma_voxels[:, i], hu.shape[i + 1], most) for i in range(3))  # (M, E, E)
     hu = hu @ x[:, None].mT
     hu = y[:, None] @ hu
     return (z @ hu.reshape(-1, depth, height * width)).view_as(hu)
 
 
-def _mirrored(sigma: Tensor, extent: int) -> Tensor:
-    """(M, E, E) the matrices of a Gaussian of sigma (M,) voxels, rows and columns voxels."""
+def _mirrored(sigma: Tensor, extent: int, most: float) -> Tensor:
+    """(M, E, E) the matrices of a Gaussian of sigma (M,) voxels, at most `most`; rows and columns voxels."""
     reach = (4 * sigma + 0.5).floor()[:, None, None]
     width = sigma.clamp_min(1e-3)[:, None, None]
 
@@ -128,6 +130,10 @@ def _mirrored(sigma: Tensor, extent: int) -> Tensor:
     line = torch.arange(extent, device=sigma.device)
     apart, between_images = (line[:, None] - line).abs(), line[:, None] + line + 1
     weights = taps(apart) + taps(between_images) + taps(2 * extent - between_images)
+    for k in range(1, int(4 * most + extent) // (2 * extent) + 1):  # a long tail meets both mirrors again
+        away = 2 * extent * k
+        weights += taps(away - apart) + taps(away + apart)
+        weights += taps(away + between_images) + taps(away + 2 * extent - between_images)
     return weights / weights.sum(2, keepdim=True)
 
 

@@ -1,0 +1,73 @@
+"""Who meets whom: the rounds of an epoch and the samples of a round, pure functions of (seed, number)."""
+
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from ctssl.train.batches import Cohort, Sample, scan_sample
+
+Unit = Literal["landmark", "scan"]
+
+KEPT = 4
+"""Orders that are kept: the phases of a method are each in one epoch at a time."""
+
+
+def rounds_per_epoch(cohort: Cohort, batch: int) -> int:
+    """ceil(S / batch): in how many rounds the S scans fit."""
+    return -(-len(cohort.subjects) // batch)
+
+
+def scans_of_round(cohort: Cohort, batch: int, seed: int, number: int) -> np.ndarray:
+    """The scans of one round: at most `batch`, each subject at most once.
+
+    An epoch deals its scans, subject by subject in random order, round robin to its rounds; so sizes
+    differ by one at most and the scans of a subject go to different rounds. Of a subject with more scans
+    than rounds, as many as rounds are dealt; they take turns, so that n scans are all met within
+    ceil(n / rounds) epochs.
+    """
+    rounds = rounds_per_epoch(cohort, batch)
+    epoch, turn = divmod(number, rounds)
+    return _dealt(cohort, rounds, seed, epoch)[turn::rounds].copy()
+
+
+@lru_cache(KEPT)
+def _dealt(cohort: Cohort, rounds: int, seed: int, epoch: int) -> np.ndarray:
+    """The scans that have a turn in an epoch, in the order in which they are dealt."""
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(cohort.subjects))
+    rank = rng.permutation(int(cohort.subjects.max()) + 1)
+    order = order[_has_turn(cohort, rounds, seed, epoch)[order]]
+    dealt: np.ndarray = order[np.argsort(rank[cohort.subjects[order]], kind="stable")]
+    return dealt
+
+
+def _has_turn(cohort: Cohort, rounds: int, seed: int, epoch: int) -> np.ndarray:
+    """(S,) bool: the next `rounds` scans of each subject, round its scans in an order that stays."""
+    order = np.random.default_rng([seed, 0, 3]).permutation(len(cohort.subjects))
+    order = order[np.argsort(cohort.subjects[order], kind="stable")]
+    counts = np.bincount(cohort.subjects)
+    place = np.empty(len(order), np.int64)  # of each scan among its subject's
+    place[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return (place - epoch * rounds) % counts[cohort.subjects] < rounds
+
+
+def samples_of_round(cohort: Cohort, unit: Unit, batch: int, seed: int, number: int) -> list[Sample]:
+    """The batches of one round: for unit landmark one per landmark, in random order; else a single one.
+
+    Only valid pairs are named. A landmark that fewer than two of the round's scans show is skipped.
+    """
+    scans = scans_of_round(cohort, batch, seed, number)
+    if unit == "scan":
+        return [scan_sample(cohort, scans)]
+    walk = np.random.default_rng([seed, number, 1]).permutation(cohort.valid.shape[1])
+    showing = ((j, scans[cohort.valid[scans, j]]) for j in walk)
+    return [Sample(s, np.full(len(s), j), s) for j, s in showing if len(s) > 1]
+
+
+def steps_of_round(cohort: Cohort, unit: Unit, batch: int, seed: int, number: int) -> int:
+    """How many batches `samples_of_round` gives, without making them."""
+    if unit == "scan":
+        return 1
+    shown = cohort.valid[scans_of_round(cohort, batch, seed, number)].sum(0)  # (N,) scans
+    return int((shown > 1).sum())
