@@ -1,0 +1,45 @@
+"""The figures in docs/training.md are those of the files in docs/results."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "training.md").read_text()
+
+
+def rows():
+    """Row name -> its number, of the tables of speed."""
+    text = PAGE.split("\n## Speed\n")[1]
+    found = re.findall(r"^\| ([^|]+) \| ([\d,.]+) \|$", text, re.MULTILINE)
+    return {name: float(number.replace(",", "")) for name, number in found}
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "row"),
+    [
+        ("store", "random_patches_per_s", "ours, at random"),
+        ("store", "zarr_python_patches_per_s", "zarr-python"),
+        ("store", "packed_patches_per_s", "packed copy, at random"),
+        ("store", "memmap_patches_per_s", "raw int16 memory map"),
+        ("train", "patches_per_s", "whole steps: reading, two views, bf16 step"),
+        ("train", "step_only_patches_per_s", "steps alone"),
+        ("train", "recipe_patches_per_s", "published recipe, float32, one patch after the other"),
+        ("train", "recipe_with_kept_memory_patches_per_s", "the same, freed memory kept as by ours"),
+    ],
+)
+def test_the_page_says_what_was_measured(file, key, row):
+    values = json.loads((DOCS / f"results/{file}.json").read_text())
+    assert rows()[row] == pytest.approx(values[key], abs=0.051 if values[key] < 1000 else 0.5)
+
+
+def test_shares_follow_from_their_figures():
+    store, train = (json.loads((DOCS / f"results/{name}.json").read_text()) for name in ("store", "train"))
+    assert store["times_zarr_python"] == pytest.approx(
+        store["random_patches_per_s"] / store["zarr_python_patches_per_s"], rel=0.01
+    )
+    assert f"{train['times_recipe']:.1f} times the recipe" in PAGE
+    assert f"{store['times_zarr_python']:.0f} times zarr-python" in PAGE
+    assert f"{store['share_of_memmap']:.2f} of the memory map" in PAGE
