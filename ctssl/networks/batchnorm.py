@@ -52,10 +52,8 @@ class GroupedBatchNorm(_BatchNorm):
         """
         if not self.training:
             return self._known(x)
-        parts = x.split(self._checked(x, sizes))
-        return (
-            torch.cat([self._normalised(part) for part in parts]) if len(parts) > 1 else self._normalised(x)
-        )
+        parts = [self._normalised(part) for part in x.split(self._checked(x, sizes))]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def elu(self, x: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
         """(B, C, ...): ELU of what `forward` gives, in one pass where that is faster.
