@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from types import FrameType
 from typing import Any
 
@@ -83,7 +84,15 @@ class _Training:
         self.step = Stepper(self.method, self.optimisers, options, team=team, bf16=bf16)
         pinned = device.type == "cuda"
         self.load = Loader(
-            self.stores, self.cohort, self.phases, job.seed, team, machine.passes, pinned=pinned
+            self.stores,
+            self.cohort,
+            self.phases,
+            job.seed,
+            team,
+            machine.passes,
+            pinned=pinned,
+            boxes=job.boxes_of(self.stores),
+            cache=job.cache,
         )
         self.done = self.history_bytes = 0
 
@@ -98,7 +107,7 @@ class _Training:
             Progress(what, total, "steps", done=self.done) as progress,
             self._record() as record,
         ):
-            for step, load in meter.timed(prefetched(self.plan.steps(self.done), self.load, _patches)):
+            for step, load in meter.timed(prefetched(self.plan.steps(self.done), self.load, self._size)):
                 row = self._row(step, load)
                 self.done += 1
                 stop = self.team.any(sigterm.came, self.device)
@@ -116,6 +125,11 @@ class _Training:
                     raise SystemExit(128 + signal.SIGTERM)
             if record is not None:
                 self.history_bytes = record.flushed()
+
+    def _size(self, step: Step) -> int:
+        """About how many patches of 32 voxels take as much memory as a step's samples."""
+        cut = self.phases[step.phase].cut
+        return _patches(step) * max(1, prod(cut.extent) // 32**3 if cut else 1)
 
     @contextmanager
     def _record(self) -> Iterator[History | None]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctssl.methods import Phase
-from ctssl.train.batches import Cohort, Sample, rounds_per_epoch, samples_of_round
+from ctssl.train.batches import Cohort, Sample, rounds_per_epoch, samples_of_round, scans_of_round
+from ctssl.train.cuts import cut_sample
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,9 @@ class Plan:
     def _samples(self, phase: int, number: int) -> list[Sample]:
         how = self.phases[phase]
         seed = int(np.random.SeedSequence([self.seed, phase]).generate_state(1)[0])
+        if how.cut is not None:
+            return [cut_sample(scans_of_round(self.cohort, how.batch, seed, number), how.cut)]
+        assert how.unit in ("landmark", "scan"), "other units have a cut"
         return samples_of_round(self.cohort, how.unit, how.batch, seed, number)
 
 
