@@ -116,6 +116,7 @@ TARGETS = STUDY["evaluation"]["targets"]
         ({"mask": {"device": "cuda"}}, set()),
         ({"pretraining": {"device": "cpu", "threads": 2, "checkpoint_steps": 7}}, set()),
         ({"baselines": []}, {"tables"}),
+        ({"data_licence": "CC-BY-4.0"}, set()),  # the card alone tells it
     ],
     ids=lambda value: "" if isinstance(value, set) else str(value),
 )
