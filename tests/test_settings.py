@@ -110,7 +110,10 @@ TARGETS = STUDY["evaluation"]["targets"]
         ({"evaluation": {"folds": 3}}, {"splits"}),
         ({"evaluation": {"split_seed": 3}}, {"splits"}),
         ({"evaluation": {"stratify": "gold"}}, {"splits"}),
-        ({"evaluation": {"targets": [TARGETS[0] | {"log": True}]}}, {"probe", "predict", "tables", "figures"}),
+        (
+            {"evaluation": {"targets": [TARGETS[0] | {"log": True}]}},
+            {"probe", "predict", "tables", "figures"},
+        ),
         ({"evaluation": {"targets": TARGETS[:1]}}, {"tables"}),
         # the machine, and where results lie, change no result
         ({"results": "elsewhere"}, set()),
