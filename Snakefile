@@ -15,6 +15,10 @@ if CONFIG.prepared is None:
 
     include: "rules/prepare.smk"
 
+    if BOXED:
+
+        include: "rules/boxes.smk"
+
 
 include: "rules/store.smk"
 include: "rules/pretrain.smk"
@@ -31,6 +35,7 @@ rule all:
         PACKED if CONFIG.store.packed else [],
         all_features(),
         all_tables(),
+        all_predictions(),
 
 
 onsuccess:

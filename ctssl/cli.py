@@ -9,8 +9,10 @@ import click
 from ctssl import __version__
 from ctssl.bench.commands import bench
 from ctssl.errors import CtsslError, machine_fault
+from ctssl.imports.commands import import_weights
 from ctssl.jobs.commands import stage
 from ctssl.log import tell
+from ctssl.share.commands import embed, export
 
 PATH = click.Path(path_type=Path)
 EXCLUDED_EXIT = 3
@@ -24,6 +26,9 @@ def cli() -> None:
 
 cli.add_command(stage)
 cli.add_command(bench)
+cli.add_command(import_weights)
+cli.add_command(embed)
+cli.add_command(export)
 
 
 @cli.command()
@@ -49,6 +54,7 @@ def init(folder: Path, to: Path, numbered: bool) -> None:
 @click.option(
     "--pitch-mm", type=click.FloatRange(8), show_default="54.0", help="Of landmarks; --oracle only."
 )
+@click.option("--boxes", is_flag=True, help="The boxes of whole lungs, too; --oracle only.")
 def phantom(
     out: Path,
     scans: int,
@@ -59,6 +65,7 @@ def phantom(
     hard: tuple[str, ...],
     oracle: bool,
     pitch_mm: float | None,
+    boxes: bool,
 ) -> None:
     """Write a cohort of synthetic chest CTs with scans.csv and labels into OUT."""
     from ctssl.cohorts.phantom.cohort import CohortPlan, write_cohort
@@ -71,8 +78,10 @@ def phantom(
             raise click.UsageError("--slice-mm goes without --oracle: its slices lie as far apart as voxels")
         if hard:
             raise click.UsageError("--hard goes without --oracle: only images can be hard to prepare")
-        write_oracle(out, OraclePlan(scans, seed, spacing_mm, pitch_mm or 54.0, sites=named))
+        write_oracle(out, OraclePlan(scans, seed, spacing_mm, pitch_mm or 54.0, sites=named, boxes=boxes))
     else:
+        if boxes:
+            raise click.UsageError("--boxes goes with --oracle: the workflow cuts boxes from images")
         if pitch_mm is not None:
             raise click.UsageError("--pitch-mm goes with --oracle: images hold no landmarks")
         write_cohort(out, CohortPlan(scans, seed, Scanner(spacing_mm, slice_mm or 3.0, hard=hard), named))
@@ -150,6 +159,17 @@ def register_command(mask: Path, atlas: Path, out: Path, threads: int | None) ->
 
     most = defaults.limits.max_voxels
     click.echo(json.dumps(register(mask, atlas, out, settings, defaults.quality, most), indent=1))
+
+
+@cli.command()
+@click.argument("features", type=PATH)
+@click.option("--probe", type=PATH, required=True, help="File of a workflow, predictions/ROW/TARGET.json.")
+@click.option("--out", type=PATH, required=True, help="File: predictions.csv.")
+def predict(features: Path, probe: Path, out: Path) -> None:
+    """Write what a fitted probe says of FEATURES, a table of `ctssl embed` or of a workflow, as csv."""
+    from ctssl.jobs.predict import apply_probe
+
+    click.echo(apply_probe(features, probe, out))
 
 
 @cli.command()

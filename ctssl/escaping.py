@@ -23,4 +23,9 @@ def in_csv(value: Any) -> Any:
 
 def in_markdown(text: str) -> str:
     """One line of Markdown that shows the text as it is, also in a table; HTML in it stays text."""
-    return _MARKUP.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return html.escape(in_markdown_template(text), quote=False)
+
+
+def in_markdown_template(text: str) -> str:
+    """The same for a template that escapes HTML itself."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))

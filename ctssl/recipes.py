@@ -9,6 +9,7 @@ RECIPES: dict[str, int] = {
     "volume": 3,
     "register": 2,
     "store": 2,
+    "box": 1,
     "pack": 1,
     "cohort": 3,
     "enough": 1,
@@ -17,6 +18,7 @@ RECIPES: dict[str, int] = {
     "baseline": 1,
     "splits": 1,
     "probe": 1,
+    "predict": 1,
     "tables": 1,
     "figures": 1,
 }

@@ -93,6 +93,11 @@ def store(config: Config) -> str:
     return _text("store")
 
 
+def box(config: Config) -> str:
+    """Settings of the box of the lungs."""
+    return _text("box")
+
+
 def pack(config: Config) -> str:
     """Settings of the packed copy; which stores are in it, its own card knows."""
     return _text("pack")
@@ -135,8 +140,10 @@ def enough(config: Config) -> str:
 def pretrain(config: Config, manifest: Manifest, run: str) -> str:
     """Settings of a pretraining; they hold those of the preparation, whose outputs enter as ancient."""
     chosen = config.run(run)
+    made_of = {"box": RECIPES["box"]} if chosen.options.boxes else {}
     return _text(
         "pretrain",
+        **made_of,
         run=chosen.model_dump(mode="json", exclude={"label", "seeds", "weights"}, serialize_as_any=True),
         precision=config.pretraining.precision,
         preparation=digest([_preparation(config, manifest)]),
@@ -172,9 +179,12 @@ def splits(config: Config) -> str:
 
 def probe(config: Config, manifest: Manifest, target: str) -> str:
     """Settings of a probe; they hold a digest of its label column."""
-    chosen = config.target(target)
-    labels = manifest.column(chosen.column)
-    return _text("probe", manifest=str(manifest.path), target=chosen, labels=label_digest(labels))
+    return _text("probe", **_labelled(config, manifest, target))
+
+
+def predict(config: Config, manifest: Manifest, target: str) -> str:
+    """Settings of a final probe and its predictions; they hold a digest of its label column."""
+    return _text("predict", **_labelled(config, manifest, target))
 
 
 def tables(config: Config) -> str:
@@ -251,6 +261,13 @@ def _preparation(config: Config, manifest: Manifest) -> str:
 def _valid(config: Config) -> dict[str, Any]:
     """What of the store section decides what is in a store: where patches are read from does not."""
     return config.store.model_dump(mode="json", exclude={"packed"})
+
+
+def _labelled(config: Config, manifest: Manifest, target: str) -> dict[str, Any]:
+    """What says of a target which labels it has."""
+    chosen = config.target(target)
+    labels = label_digest(manifest.column(chosen.column))
+    return {"manifest": str(manifest.path), "target": chosen, "labels": labels}
 
 
 def _store_stamp(folder: Path, row: Row) -> str:

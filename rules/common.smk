@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from ctssl import settings
+from ctssl import preparation, settings
 from ctssl.config import check, check_file
 from ctssl.errors import CtsslError
 from ctssl.jobs import outputs, places, prepared
@@ -53,6 +53,8 @@ warn_without_memory(SCANS if CONFIG.prepared else ATLAS)
 # Subjects keep their fold in this file, so what would give other folds is part of its name.
 SPLITS = f"{RESULTS}/splits/seed{CONFIG.evaluation.split_seed}-{CONFIG.evaluation.stratify or 'plain'}.csv"
 TARGETS = [target.name for target in CONFIG.evaluation.targets]
+# Runs of methods that cut their samples from boxes of whole lungs.
+BOXED = {run.name for run in CONFIG.runs if run.options.boxes}
 ROWS = [f"{run.name}_seed{seed}_all" for run in CONFIG.runs for seed in run.seeds]
 BASELINE_ROWS = [f"{name}_seed0_all" for name in CONFIG.baselines]
 
@@ -69,6 +71,11 @@ wildcard_constraints:
 def of_every_scan(stage):
     """The folders of a per-scan stage; none when the stores were made elsewhere."""
     return [] if CONFIG.prepared else [f"{RESULTS}/{stage}/{s}" for s in MANIFEST.scans]
+
+
+def boxes_of(run):
+    """The boxes that a run reads; none when its method takes patches."""
+    return of_every_scan("boxes") if run in BOXED else []
 
 
 def weights_of(run, seed, part):
@@ -95,6 +102,11 @@ def all_tables():
         f"{RESULTS}/tables/probes.md",
         f"{RESULTS}/figures/umap.png",
     ]
+
+
+def all_predictions():
+    """What every run says of scans without a label."""
+    return [f"{RESULTS}/predictions/{row}/{t}.json" for row in ROWS for t in TARGETS]
 
 
 def attempt(wildcards, attempt):

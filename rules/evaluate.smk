@@ -1,4 +1,4 @@
-"""Features, folds, probes, tables and figures."""
+"""Features, folds, probes, predictions, tables and figures."""
 
 
 rule features:
@@ -6,6 +6,7 @@ rule features:
         atlas=ATLAS_INPUT,
         scans=rules.cohort.output.scans,
         weights=lambda w: weights_of(w.run, w.seed, w.part),
+        boxes=lambda w: boxes_of(w.run),
     output:
         table=f"{RESULTS}/features/{{run}}_seed{{seed}}_{{part}}.parquet",
     log:
@@ -78,6 +79,26 @@ rule probe:
         "exec ctssl stage probe --settings {params.settings:q} --log {log:q}"
         " --features {input.features:q} --splits {input.splits:q}"
         " --out {output.result:q}"
+
+
+rule predict:
+    input:
+        features=f"{RESULTS}/features/{{row}}.parquet",
+        splits=rules.splits.output.folds,
+    output:
+        probe=f"{RESULTS}/predictions/{{row}}/{{target}}.json",
+        table=f"{RESULTS}/predictions/{{row}}/{{target}}.csv",
+    log:
+        f"{RESULTS}/logs/predictions/{{row}}_{{target}}.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    params:
+        settings=lambda w: settings.predict(CONFIG, MANIFEST, w.target),
+    shell:
+        "exec ctssl stage predict --settings {params.settings:q} --log {log:q}"
+        " --features {input.features:q} --splits {input.splits:q}"
+        " --out {output.probe:q}"
 
 
 rule tables:

@@ -44,10 +44,12 @@ rule pretrain:
         tries=CONFIG.limits.retries + 1,
         machine=settings.training_machine(CONFIG),
         packed=PACKED if CONFIG.store.packed else "none",
+        about=preparation.about(CONFIG),
     params:
         settings=lambda w: settings.pretrain(CONFIG, MANIFEST, w.run),
     shell:
         "exec ctssl stage pretrain --settings {params.settings:q} --log {log:q} --seed {wildcards.seed:q}"
         " --atlas {resources.atlas:q} --scans {input.scans:q} --weights {output.weights:q}"
         " --threads {threads:q} --machine {resources.machine:q} --packed {resources.packed:q}"
+        " --about {resources.about:q}"
         " --attempt {resources.attempt:q} --tries {resources.tries:q}"

@@ -78,6 +78,7 @@ rule enough:
         quality=rules.cohort.output.quality,
         # Here and not in pretrain, which waits for this job: another input would retrain.
         packed=PACKED if CONFIG.store.packed else [],
+        boxes=of_every_scan("boxes") if BOXED else [],
     output:
         text=ENOUGH,
     log:

@@ -53,6 +53,7 @@ def texts(folder, overlay=None, rows=ROWS) -> dict[str, str]:
         "volume": settings.volume(chosen, manifest, "a"),
         "register": settings.register(chosen),
         "store": settings.store(chosen),
+        "box": settings.box(chosen),
         "pack": settings.pack(chosen),
         "cohort": settings.cohort(chosen, manifest),
         "enough": settings.enough(chosen),
@@ -61,6 +62,7 @@ def texts(folder, overlay=None, rows=ROWS) -> dict[str, str]:
         "baseline": settings.baseline("laa-950"),
         "splits": settings.splits(chosen),
         "probe": settings.probe(chosen, manifest, "fev1"),
+        "predict": settings.predict(chosen, manifest, "fev1"),
         "tables": settings.tables(chosen),
         "figures": settings.figures(chosen, manifest),
     }
@@ -108,7 +110,10 @@ TARGETS = STUDY["evaluation"]["targets"]
         ({"evaluation": {"folds": 3}}, {"splits"}),
         ({"evaluation": {"split_seed": 3}}, {"splits"}),
         ({"evaluation": {"stratify": "gold"}}, {"splits"}),
-        ({"evaluation": {"targets": [TARGETS[0] | {"log": True}]}}, {"probe", "tables", "figures"}),
+        (
+            {"evaluation": {"targets": [TARGETS[0] | {"log": True}]}},
+            {"probe", "predict", "tables", "figures"},
+        ),
         ({"evaluation": {"targets": TARGETS[:1]}}, {"tables"}),
         # the machine, and where results lie, change no result
         ({"results": "elsewhere"}, set()),
@@ -116,6 +121,7 @@ TARGETS = STUDY["evaluation"]["targets"]
         ({"mask": {"device": "cuda"}}, set()),
         ({"pretraining": {"device": "cpu", "threads": 2, "checkpoint_steps": 7}}, set()),
         ({"baselines": []}, {"tables"}),
+        ({"data_licence": "CC-BY-4.0"}, set()),  # the card alone tells it
     ],
     ids=lambda value: "" if isinstance(value, set) else str(value),
 )
@@ -126,7 +132,7 @@ def test_a_changed_setting_reaches_exactly_its_stages(study, overlay, stages):
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ({"fev1": "70"}, {"probe", "figures"}),
+        ({"fev1": "70"}, {"probe", "predict", "figures"}),
         ({"gold": "3"}, set()),  # the target of another probe
         ({"note": "coughed"}, set()),
         ({"subject": "p9"}, {"cohort"}),
@@ -277,7 +283,7 @@ def test_weights_of_lungmask_are_seen_by_their_stamp(study):
 
 def test_a_new_row_touches_no_scan_and_no_pretraining(study):
     new = {"scan": "c", "subject": "p3", "image": "c.nii", "fev1": "50", "gold": "2", "note": ""}
-    assert changed(study, rows=[*ROWS, new]) == {"cohort", "probe", "figures"}
+    assert changed(study, rows=[*ROWS, new]) == {"cohort", "probe", "predict", "figures"}
 
 
 def test_a_replaced_image_is_seen_and_its_absence_too(study):

@@ -105,3 +105,16 @@ def bench_of_stores(scans: int, rounds: int, out: Path | None) -> None:
     from ctssl.bench.store import bench_store
 
     report(bench_store(scans, rounds), out)
+
+
+@bench.command("condconv")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--batch", type=click.IntRange(8), default=64, show_default=True, help="patches of a step")
+@click.option("--steps", type=click.IntRange(1), default=10, show_default=True, help="measured of each kind")
+@click.option("--json", "out", type=PATH, help="Also write the JSON here.")
+def bench_of_conditioned_convolutions(device: Any, batch: int, steps: int, out: Path | None) -> None:
+    """Patches a second, forward and back, of conditioned convolutions beside plain ones."""
+    from ctssl.bench.condconv import bench_condconv
+    from ctssl.bench.report import report
+
+    report(bench_condconv(device, batch, steps), out)

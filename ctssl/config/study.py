@@ -68,6 +68,17 @@ class Run(Section):
         given = options.model_dump(exclude_unset=True) if isinstance(options, MethodOptions) else options
         return options if isinstance(options, kind) else kind.model_validate(given or {})
 
+    @model_validator(mode="after")
+    def _frozen_has_weights(self) -> "Run":
+        if self.options.frozen and self.weights is None:
+            msg = (
+                f"run {self.name}: {self.method} is not trained here, but used as it was published: make "
+                f"`weights` of its file with `ctssl import-weights FILE --method {self.method} "
+                "--out model.safetensors` and name that"
+            )
+            raise ValueError(msg)
+        return self
+
     @property
     def title(self) -> str:
         """The row name in tables and figures."""
@@ -124,6 +135,7 @@ class Config(Section):
     manifest: Path | None = Field(description="scans.csv; null: the workflow says what to do")
     prepared: Path | None = Field(description="folder with atlas/ and stores/ made elsewhere, or null")
     results: Path
+    data_licence: str = Field(max_length=300, description="of the scans, told by the card of the weights")
     atlas: Atlas
     volume: Volume
     mask: Mask

@@ -14,8 +14,10 @@ import click
 from ctssl.errors import CtsslError, MachineFault, machine_fault
 from ctssl.files import writing_to
 from ctssl.jobs import atlas as atlas_job
+from ctssl.jobs import boxes as box_jobs
 from ctssl.jobs import cohort as cohort_jobs
 from ctssl.jobs import packing, study, supervise
+from ctssl.jobs import predict as predict_job
 from ctssl.jobs import scan as scan_jobs
 from ctssl.log import keep, redirect, say
 from ctssl.prepare.machine import Machine
@@ -149,6 +151,13 @@ def store(volume: Path, registration: Path, **values: Any) -> None:
     scan_jobs.store(_scan_job("store", values), volume, registration)
 
 
+@_job("atlas", "volume", "out")
+@_scan_options
+def box(volume: Path, **values: Any) -> None:
+    """Write the box of one scan's lungs."""
+    box_jobs.box(_scan_job("box", values), volume)
+
+
 @_job("scans", "out")
 def pack(settings: str, scans: Path, out: Path) -> None:
     """Bring the packed copy of all stores up to date."""
@@ -178,15 +187,17 @@ def run_settings(settings: str, out: Path) -> None:
 @click.option("--threads", type=int, required=True, help="CPU threads of all devices together")
 @click.option("--machine", required=True, help="JSON: the rest of section pretraining")
 @click.option("--packed", default="none", help="card of a packed copy, read in place of the stores; or: none")
+@click.option("--about", default="{}", help="JSON: licence of the data and preparation, for the card")
 @_attempts
-def pretrain(settings: str, threads: int, machine: str, packed: str, **values: Any) -> None:
+def pretrain(settings: str, threads: int, machine: str, packed: str, about: str, **values: Any) -> None:
     """Pretrain one run."""
     keep_memory()
     rest = json.loads(machine)
     threads = max(1, threads // rest["devices"])
     copy = None if packed == "none" else Path(packed)
     del values["attempt"], values["tries"]  # they concern the log alone
-    study.pretrain(settings, machine=rest | {"threads": threads}, packed=copy, **values)
+    machine_options = rest | {"threads": threads}
+    study.pretrain(settings, machine=machine_options, packed=copy, about=json.loads(about), **values)
 
 
 @_job("atlas", "scans", "weights", "out")
@@ -213,6 +224,12 @@ def splits(settings: str, scans: Path, out: Path) -> None:
 def probe(settings: str, features: Path, splits: Path, out: Path) -> None:
     """Predict one target from one table of features."""
     study.probe(settings, features, splits, out)
+
+
+@_job("features", "splits", "out")
+def predict(settings: str, features: Path, splits: Path, out: Path) -> None:
+    """Fit the final probe of one target, and predict the scans without a label."""
+    predict_job.predict(settings, features, splits, out)
 
 
 @_job("csv", "markdown")

@@ -15,11 +15,13 @@ from ctssl.jobs.status import STAGES
 FOLDERS = (
     *(
         "atlas",
+        "boxes",
         "cache",
         "features",
         "figures",
         "logs",
         "packed",
+        "predictions",
         "probes",
         "quality",
         "runs",

@@ -35,6 +35,11 @@ def check(config: Config) -> None:
     if config.prepared is None:
         return
     prepared_atlas(config.prepared)
+    if any(run.options.boxes for run in config.runs) and not (config.prepared / "boxes").is_dir():
+        raise ConfigError(
+            f"a run cuts its samples from boxes of lungs, but {config.prepared} has no folder boxes/",
+            "ask for boxes where it was made: `ctssl phantom FOLDER --oracle --boxes` makes them",
+        )
     if (config.results / "stores").exists():
         raise ConfigError(
             f"the stores should come from {config.prepared}, but {config.results} holds stores of its own",

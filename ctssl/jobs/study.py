@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ctssl import settings as stage_settings
 from ctssl.cards import open_file
+from ctssl.config.methods import OPTIONS
 from ctssl.config.study import Pretraining, Target
 from ctssl.errors import CohortError
+from ctssl.jobs.boxes import folder_of, open_boxes, with_boxes
 from ctssl.jobs.rows import check_unchanged, read_rows, some_rows
 from ctssl.log import tell
 from ctssl.manifest import read_manifest
@@ -18,7 +20,14 @@ from ctssl.manifest import read_manifest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ctssl.store.boxes import Box
     from ctssl.store.reader import Store
+
+_ANEW = "delete it and run the same snakemake command"
+
+
+VOLUMES = Path("cache", "volumes")
+"""Below the results: whole volumes on the voxels that methods ask for."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ def pretrain(
     weights: Path,
     machine: dict[str, Any],
     packed: Path | None = None,
+    about: dict[str, Any] | None = None,
 ) -> None:
     """Pretrain one run on its frozen scans; the first job freezes those that have a store.
 
@@ -48,6 +58,7 @@ def pretrain(
         weights: file to write.
         machine: what of `pretraining` results do not depend on.
         packed: card of a packed copy, which is read in place of the stores.
+        about: what else the weights' card says.
     """
     from ctssl.train.jobfile import JobFile, read_job
 
@@ -55,6 +66,8 @@ def pretrain(
     rows = {row["scan"]: row for row in read_rows(scans)}
     chosen = [rows[scan] for scan in _freeze(weights.parents[2] / "scans.txt", list(rows)) if scan in rows]
     pretraining = Pretraining(**machine, precision=settings["precision"])
+    boxed = OPTIONS[settings["run"]["method"]].boxes
+    chosen = with_boxes(scans, chosen) if boxed else chosen
     path = weights.parent / "job.json"
     JobFile(
         run=settings["run"],
@@ -66,6 +79,9 @@ def pretrain(
         subjects=[row["subject"] for row in chosen],
         seed=seed,
         out=str(weights.parent),
+        about=about or {},
+        boxes=[str(folder_of(scans, row)) for row in chosen] if boxed else [],
+        cache=str(scans.parent / VOLUMES) if boxed else None,
     ).write(path)
     if pretraining.devices > 1:
         from ctssl.train.launch import train_together
@@ -86,12 +102,18 @@ def features(text: str, atlas: Path, scans: Path, weights: Path, machine: Machin
     stage_settings.parse("features", text)
     chest = read_atlas(atlas)
     stores, subjects = _stores(scans, chest.id)
+
+    def boxes() -> "dict[str, Box]":
+        return open_boxes(scans, with_boxes(scans, read_rows(scans)), chest.id)
+
     extract(
         weights,
         chest,
         stores,
         subjects,
+        boxes=boxes,
         cache=scans.parent / "cache" / "features",
+        volumes=scans.parent / VOLUMES,
         out=out,
         device=machine.device,
         threads=machine.threads,
@@ -132,7 +154,7 @@ def probe(text: str, features: Path, splits: Path, out: Path) -> None:
     column = manifest.column(target.column)
     check_unchanged(settings["labels"], stage_settings.label_digest(column), manifest)
     folds = read_splits(splits)
-    result = cross_validate(_table(features), read_labels(column, target), folds, target)
+    result = cross_validate(read_features(features), read_labels(column, target), folds, target)
     write_probe(out, result)
 
 
@@ -162,7 +184,7 @@ def figures(text: str, features: Sequence[Path], out: Path) -> None:
     target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]), images=False)
     labels = read_labels(manifest.column(target.column), target.model_copy(update={"log": False}))
     tables = {path.stem: path for path in features}
-    panels = [(title, _table(tables[row])) for title, row in settings["panels"]]
+    panels = [(title, read_features(tables[row])) for title, row in settings["panels"]]
     feature_maps(panels, labels, target.name, out)
 
 
@@ -201,8 +223,12 @@ def _path(scans: Path, row: dict[str, str]) -> Path:
     return (scans.parent / row["path"]).resolve()
 
 
-def _table(path: Path) -> "pd.DataFrame":
-    """A table of features."""
+def read_features(path: Path, advice: str = _ANEW) -> "pd.DataFrame":
+    """A table of features; what `write_table` said of it is in its attrs.
+
+    Raises:
+        CohortError: the file holds none; `advice` says what to do.
+    """
     import pandas as pd
     from pyarrow import ArrowException
 
@@ -210,14 +236,11 @@ def _table(path: Path) -> "pd.DataFrame":
         with open_file(path) as file:
             data = io.BytesIO(file.read())
     except ValueError as error:
-        raise CohortError(f"{path} holds no features: {error}", _ANEW) from error
+        raise CohortError(f"{path} holds no features: {error}", advice) from error
     try:
         table = pd.read_parquet(data, page_checksum_verification=True)
         if not {"scan", "subject"} <= set(table.columns):
             raise ValueError("it has no columns scan and subject")
     except (ArrowException, OSError, ValueError, TypeError, KeyError) as error:  # arrow's words on damage
-        raise CohortError(f"{path} holds no features: {error}", _ANEW) from error
+        raise CohortError(f"{path} holds no features: {error}", advice) from error
     return table
-
-
-_ANEW = "delete it and run the same snakemake command"

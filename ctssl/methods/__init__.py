@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from ctssl.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
     from ctssl.config.methods import MethodOptions
     from ctssl.prepare.atlas import Atlas
     from ctssl.train.batches import Batch
+    from ctssl.train.cuts import Crops, Whole
 
 METHODS = {
+    "autoencoder": "ctssl.methods.autoencoder:Autoencoder",
     "context-aware": "ctssl.methods.context_aware:ContextAware",
+    "drasclr": "ctssl.methods.drasclr:DrasCLR",
+    "medicalnet": "ctssl.methods.medicalnet:MedicalNet",
+    "moco-v2": "ctssl.methods.moco:MocoV2",
+    "models-genesis": "ctssl.methods.models_genesis:ModelsGenesis",
+    "pcrl": "ctssl.methods.pcrl:Pcrl",
     "untrained": "ctssl.methods.untrained:Control",
+    "voco": "ctssl.methods.voco:Voco",
 }
 """Name -> module:class; the names are those of ctssl.config.methods.OPTIONS."""
 
@@ -28,7 +37,8 @@ class Phase:
     Attributes:
         name: the word in the history.
         unit: what a sample is. landmark: a batch is one landmark across scans, and a round walks over
-            all landmarks with the same scans; scan: all valid patches of a scan, a round is one batch.
+            all landmarks with the same scans; scan: all valid patches of a scan; crop and volume: what `cut`
+            says, of the boxes of whole lungs. A round is one batch of these.
         batch: samples per step, at most.
         rounds: rounds in one turn of the cycle of phases.
         parameters: what its optimiser moves.
@@ -39,10 +49,13 @@ class Phase:
         loss: (batch, keys of its scans) -> "total", the mean over the scans, which has the gradient, and
             other named means. A batch is shared out (ctssl.train.parts), so it depends on no other scan
             than those of its batch norm groups.
+        cut: of units crop and volume.
+        neighbours: of unit landmark, (N, k) landmarks whose patches come with a batch of each, from the same
+            scans where they show them (ctssl.train.neighbours); None: no others come.
     """
 
     name: str
-    unit: Literal["landmark", "scan"]
+    unit: Literal["landmark", "scan", "crop", "volume"]
     batch: int
     rounds: int
     parameters: "list[nn.Parameter]"
@@ -50,6 +63,8 @@ class Phase:
     keys: "Callable[[Batch], Tensor] | None"
     key_features: int
     loss: "Callable[[Batch, Tensor | None], dict[str, Tensor]]"
+    cut: "Crops | Whole | None" = None
+    neighbours: "np.ndarray | None" = None
 
 
 @dataclass(frozen=True)
@@ -68,10 +83,27 @@ class Made:
 
 
 class Embedder(Protocol):
-    """The part of a method that is kept: an nn.Module whose state_dict is the weights file."""
+    """The part of a method that is kept: an nn.Module whose state_dict is the weights file.
+
+    One that embeds what is cut from boxes of lungs says so in an attribute `cut` (ctssl.train.cuts): Windows
+    or Whole.
+    """
 
     def embed(self, batch: "Batch") -> "Tensor":
         """(B, D) features of the batch's scans, in evaluation mode, without gradient."""
+
+
+class PatchEmbedder(Embedder, Protocol):
+    """An Embedder that has features of single patches, before any pooling."""
+
+    def embed_patches(self, patches: "Tensor", coordinates: "Tensor") -> "Tensor":
+        """(M, D) features in evaluation mode, without gradient.
+
+        Args:
+            patches: (M, E, E, E) HU of any type, axes z, y, x; the embedder has the window.
+            coordinates: (M, 3) x, y, z of their places in the atlas, float32 in [0, 1] as those of
+                `Atlas.coordinates`. A method that takes no place leaves them.
+        """
 
 
 class Method(Protocol):
@@ -86,8 +118,13 @@ class Method(Protocol):
         """The method with fresh weights; no disk, no device."""
 
     @classmethod
-    def embedder(cls, options: "MethodOptions") -> Any:
-        """An Embedder with fresh weights, without what only training needs."""
+    def embedder(cls, options: "MethodOptions", landmarks: int = 0) -> Any:
+        """An Embedder with fresh weights, without what only training needs.
+
+        Args:
+            options: of the method.
+            landmarks: N of the atlas, for those that keep the places of its landmarks with their weights.
+        """
 
     def phases(self) -> list[Phase]:
         """The cycle of phases."""

@@ -50,11 +50,20 @@ class Embedder(nn.Module):
     def embed(self, batch: Batch) -> Tensor:
         """(B, F) features of the scans: S', or the mean of C(x) without a graph network."""
         self.eval()
-        options = self.options
-        hu = batch.patches.float().clamp(options.hu_min, options.hu_max)
-        features = self.trunk(augment.to_window(hu, options.hu_min, options.hu_max))
+        features = self._patches(batch.patches)
         graphs = Graphs(batch.counts, batch.edges)
         return graphs.mean(features) if self.graph is None else self.graph.subjects(features, graphs)
+
+    @torch.no_grad()
+    def embed_patches(self, patches: Tensor, coordinates: Tensor) -> Tensor:
+        """(M, F): C(x) of patches (M, E, E, E) in HU, which is a node's feature: its place does not enter."""
+        self.eval()
+        return self._patches(patches)
+
+    def _patches(self, patches: Tensor) -> Tensor:
+        """(M, F): C(x) of patches (M, E, E, E) in HU, window onto -1 to 1."""
+        low, high = self.options.hu_min, self.options.hu_max
+        return self.trunk(augment.to_window(patches.float().clamp(low, high), low, high))
 
 
 class ContextAware(nn.Module):
@@ -86,7 +95,7 @@ class ContextAware(nn.Module):
         return cls(options, atlas)
 
     @classmethod
-    def embedder(cls, options: Options) -> Embedder:
+    def embedder(cls, options: Options, landmarks: int = 0) -> Embedder:
         """What weights are loaded into; holds no queues."""
         return Embedder(options)
 

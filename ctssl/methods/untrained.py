@@ -39,7 +39,7 @@ class Control(nn.Module):
         return cls(options)
 
     @classmethod
-    def embedder(cls, options: Untrained) -> Embedder:
+    def embedder(cls, options: Untrained, landmarks: int = 0) -> Embedder:
         """An embedder as that of context-aware, whose head nobody asks for."""
         same = options.model_dump(include={"feature_size", "graph", "hu_min", "hu_max"})
         return Embedder(ContextAware(**same))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ctssl.networks.batchnorm import GroupedBatchNorm
 
-_SAFE_EDGE = 4
+SAFE_EDGE = 4
 """Maps of fewer voxels along an axis stay in float32. On the CPU the bfloat16 weight gradient of a stride-1
 convolution of a 2^3 map reads memory that nobody wrote (seen: torch 2.13, AVX-512 bf16, up to infinity)."""
 
@@ -60,7 +60,7 @@ class PatchEncoder(nn.Module):
         x = self.bn2.elu(self.conv2(x), groups)  # (B, 8, 16, 16, 16)
         x = self.downsample2(self.downsample1(x, groups), groups)  # (B, 32, 4, 4, 4)
         exact = torch.autocast(x.device.type, enabled=False)
-        if x.shape[-1] < _SAFE_EDGE:
+        if x.shape[-1] < SAFE_EDGE:
             with exact:
                 x = self.downsample3(x.float(), groups)
         else:

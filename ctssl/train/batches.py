@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -70,6 +70,7 @@ class Pick:
         edges: (E, 2) long among these patches.
         counts: patches of each scan.
         groups: sizes of the batch norm groups.
+        host_landmarks: (m,) of these patches.
     """
 
     rows: Tensor | None
@@ -77,6 +78,7 @@ class Pick:
     edges: Tensor
     counts: tuple[int, ...]
     groups: tuple[int, ...]
+    host_landmarks: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ class Batch:
         edges: (E, 2) long, neighbours as numbers 0 to M - 1; none for a batch of one landmark.
         scan_random: (B,) long, where those that a scan's patches share begin.
         groups: scans of each batch norm group, consecutive; they sum to B.
-        landmark: that of all patches, known without asking the device; None when there are several.
+        landmark: that of all patches, known without asking the device; None when there are several. In a
+            batch with neighbours (ctssl.train.neighbours) that of each scan's first patch.
+        host_landmarks: (M,) the landmarks once more, known without asking the device.
     """
 
     patches: Tensor
@@ -105,6 +109,7 @@ class Batch:
     scan_random: Tensor
     groups: tuple[int, ...]
     landmark: int | None
+    host_landmarks: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
@@ -126,7 +131,8 @@ class Batch:
     def pick(self, scans: Sequence[int], groups: tuple[int, ...]) -> "Pick":
         """What `take` of these takes, found on the CPU, where this batch is: a GPU would be waited for."""
         if list(scans) == list(range(len(self.counts))):
-            return Pick(None, torch.empty(0, dtype=torch.long), self.edges, self.counts, groups)
+            none = torch.empty(0, dtype=torch.long)
+            return Pick(None, none, self.edges, self.counts, groups, self.host_landmarks)
         starts = np.cumsum(self.counts) - self.counts
         spans = [np.arange(starts[s], starts[s] + self.counts[s]) for s in scans]
         rows = torch.from_numpy(np.concatenate([*spans, np.empty(0, np.int64)]))
@@ -134,7 +140,8 @@ class Batch:
         place[rows] = torch.arange(len(rows))
         edges = place[self.edges]
         members = torch.as_tensor(list(scans), dtype=torch.long)
-        return Pick(rows, members, edges[(edges >= 0).all(1)], tuple(self.counts[s] for s in scans), groups)
+        counts, known = tuple(self.counts[s] for s in scans), self.landmarks.numpy()[rows.numpy()]
+        return Pick(rows, members, edges[(edges >= 0).all(1)], counts, groups, known)
 
     def picked(self, pick: "Pick") -> "Batch":
         """The batch that `pick` found, once both are on one device."""
@@ -150,6 +157,7 @@ class Batch:
             edges=pick.edges,
             groups=pick.groups,
             landmark=self.landmark,
+            host_landmarks=pick.host_landmarks,
         )
 
     def drawn(self, sample: Sample, seed: int, phase: int, epoch: int) -> "Batch":
@@ -196,6 +204,7 @@ def read_batch(stores: Sequence[Store], cohort: Cohort, sample: Sample, *, graph
         edges=torch.from_numpy(np.concatenate(edges)),
         groups=(len(counts),),
         landmark=int(sample.landmarks[0]) if len(set(sample.landmarks.tolist())) == 1 else None,
+        host_landmarks=np.asarray(sample.landmarks, np.int64),
     )
 
 

@@ -7,7 +7,7 @@ stores, atlas and file can be carried elsewhere together.
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ class JobFile:
         subjects: the subject of each store.
         seed: of weights, order and augmentation.
         out: folder of the results.
+        about: what else the weights' card says.
+        boxes: folders of the boxes of lungs, of a method that cuts its samples from them; one a store.
+        cache: folder of whole volumes on other voxels; None: none are kept.
     """
 
     run: dict[str, Any]
@@ -41,6 +44,9 @@ class JobFile:
     subjects: Sequence[str]
     seed: int
     out: str
+    about: dict[str, Any] = field(default_factory=dict)
+    boxes: Sequence[str] = ()
+    cache: str | None = None
 
     def write(self, path: Path) -> None:
         """Write the file; paths become relative to its folder."""
@@ -50,8 +56,11 @@ class JobFile:
             return os.path.relpath(Path(there).resolve(), start)
 
         moved: dict[str, Any] = {"atlas": relative(self.atlas), "out": relative(self.out)}
-        moved["packed"] = relative(self.packed) if self.packed else None
-        values = asdict(self) | moved | {"stores": [relative(store) for store in self.stores]}
+        for name in ("packed", "cache"):
+            moved[name] = relative(there) if (there := getattr(self, name)) else None
+        for name in ("stores", "boxes"):
+            moved[name] = [relative(folder) for folder in getattr(self, name)]
+        values = asdict(self) | moved
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
         part.write_text(json.dumps(values, indent=1) + "\n")
@@ -66,6 +75,7 @@ def read_job(path: Path) -> PretrainJob:
         StoreError: a store is missing, damaged or of another atlas.
     """
     from ctssl.prepare.atlas import read_atlas
+    from ctssl.store.boxes import open_box
     from ctssl.store.packed import open_packed
     from ctssl.store.reader import open_named
 
@@ -82,6 +92,8 @@ def read_job(path: Path) -> PretrainJob:
     else:
         places = [path.parent / store for store in values.stores]
         stores = open_named(places, values.digests, atlas=atlas.id)
+    folders = zip(stores, values.boxes, strict=True) if values.boxes else ()
+    boxes = {s.scan: open_box(path.parent / box, scan=s.scan, atlas=atlas.id) for s, box in folders}
     return PretrainJob(
         run=run,
         pretraining=machine,
@@ -90,4 +102,7 @@ def read_job(path: Path) -> PretrainJob:
         subjects=values.subjects,
         seed=values.seed,
         out=path.parent / values.out,
+        boxes=boxes,
+        cache=path.parent / values.cache if values.cache else None,
+        about=values.about,
     )

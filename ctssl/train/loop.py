@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from types import FrameType
 from typing import Any
 
@@ -85,7 +86,15 @@ class _Training:
         self.step = Stepper(self.method, self.optimisers, options, team=team, bf16=bf16)
         pinned = device.type == "cuda"
         self.load = Loader(
-            self.stores, self.cohort, self.phases, job.seed, team, machine.passes, pinned=pinned
+            self.stores,
+            self.cohort,
+            self.phases,
+            job.seed,
+            team,
+            machine.passes,
+            pinned=pinned,
+            boxes=job.boxes_of(self.stores),
+            cache=job.cache,
         )
         self.done = self.history_bytes = 0
 
@@ -135,7 +144,11 @@ class _Training:
             yield history
 
     def _bytes(self, step: Step) -> int:
-        return patch_bytes(self.stores, step.sample)
+        """Of a step's samples in memory."""
+        cut = self.phases[step.phase].cut
+        if cut is None:
+            return patch_bytes(self.stores, step.sample)
+        return _patches(step) * prod(cut.extent) * 2  # int16
 
     def _row(self, step: Step, load: Load) -> dict[str, Any]:
         """One optimiser step; returns its row of the history."""

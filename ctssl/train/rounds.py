@@ -6,8 +6,10 @@ from typing import Literal
 import numpy as np
 
 from ctssl.train.batches import Cohort, Sample, scan_sample
+from ctssl.train.cuts import Crops, Whole, cut_sample
 
 Unit = Literal["landmark", "scan"]
+Cut = Crops | Whole
 
 KEPT = 4
 """Orders that are kept: the phases of a method are each in one epoch at a time."""
@@ -52,7 +54,7 @@ def _has_turn(cohort: Cohort, rounds: int, seed: int, epoch: int) -> np.ndarray:
     return (place - epoch * rounds) % counts[cohort.subjects] < rounds
 
 
-def samples_of_round(cohort: Cohort, unit: Unit, batch: int, seed: int, number: int) -> list[Sample]:
+def samples_of_round(cohort: Cohort, unit: Unit | Cut, batch: int, seed: int, number: int) -> list[Sample]:
     """The batches of one round: for unit landmark one per landmark, in random order; else a single one.
 
     Only valid pairs are named. A landmark that fewer than two of the round's scans show is skipped.
@@ -60,14 +62,16 @@ def samples_of_round(cohort: Cohort, unit: Unit, batch: int, seed: int, number: 
     scans = scans_of_round(cohort, batch, seed, number)
     if unit == "scan":
         return [scan_sample(cohort, scans)]
+    if not isinstance(unit, str):
+        return [cut_sample(scans, unit)]
     walk = np.random.default_rng([seed, number, 1]).permutation(cohort.valid.shape[1])
     showing = ((j, scans[cohort.valid[scans, j]]) for j in walk)
     return [Sample(s, np.full(len(s), j), s) for j, s in showing if len(s) > 1]
 
 
-def steps_of_round(cohort: Cohort, unit: Unit, batch: int, seed: int, number: int) -> int:
+def steps_of_round(cohort: Cohort, unit: Unit | Cut, batch: int, seed: int, number: int) -> int:
     """How many batches `samples_of_round` gives, without making them."""
-    if unit == "scan":
+    if unit != "landmark":
         return 1
     shown = cohort.valid[scans_of_round(cohort, batch, seed, number)].sum(0)  # (N,) scans
     return int((shown > 1).sum())

@@ -9,7 +9,7 @@ import numpy as np
 
 from ctssl.methods import Phase
 from ctssl.train.batches import Cohort, Sample
-from ctssl.train.rounds import Unit, rounds_per_epoch, samples_of_round, steps_of_round
+from ctssl.train.rounds import Cut, Unit, rounds_per_epoch, samples_of_round, steps_of_round
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,12 @@ class Plan:
                 numbers = range(cycle * phase.rounds, (cycle + 1) * phase.rounds)
                 yield from ((i, n) for n in numbers if i > 0 or n < end)
 
-    def _round(self, phase: int, number: int) -> tuple[Cohort, Unit, int, int, int]:
+    def _round(self, phase: int, number: int) -> tuple[Cohort, Unit | Cut, int, int, int]:
         """What describes a round: cohort, unit, batch, seed of the phase, number."""
         how = self.phases[phase]
+        if how.cut is not None:
+            return self.cohort, how.cut, how.batch, self._seeds[phase], number
+        assert how.unit in ("landmark", "scan"), "other units have a cut"
         return self.cohort, how.unit, how.batch, self._seeds[phase], number
 
     @cached_property

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from ctssl.errors import CtsslError
 from ctssl.methods import Made, Phase
 from ctssl.methods.contrast import spread
 from ctssl.networks.batchnorm import settle
+from ctssl.store.boxes import Box
 from ctssl.store.reader import Store
-from ctssl.train.batches import Batch, Cohort, Pick, read_batch, with_tensors
+from ctssl.train.batches import Batch, Cohort, Pick, Sample, read_batch, with_tensors
+from ctssl.train.cuts import read_cuts
+from ctssl.train.neighbours import with_neighbours
 from ctssl.train.parts import Part, Shares, needed, share
 from ctssl.train.schedule import Step
 from ctssl.train.team import Team
@@ -79,6 +83,8 @@ class Loader:
         team: whose member this is.
         passes: parts that a device makes of its share.
         pinned: whether memory is made ready for a fast way to a GPU.
+        boxes: of the cohort's scans, for phases whose samples are cut from them.
+        cache: folder of whole volumes on other voxels.
     """
 
     stores: Sequence[Store]
@@ -88,6 +94,8 @@ class Loader:
     team: Team
     passes: int
     pinned: bool
+    boxes: Sequence[Box] = ()
+    cache: Path | None = None
 
     def __call__(self, step: Step) -> Load:
         """The load of a step, on the CPU."""
@@ -97,15 +105,24 @@ class Loader:
         shares = share(members, phase.groups, order, self.team.size, self.passes)
         rank = self.team.rank
         parts = shares.queries[rank] + shares.keys[rank]
+        landmark = int(sample.landmarks[0]) if phase.unit == "landmark" else None
         part = needed(sample, parts)
-        batch = read_batch(self.stores, self.cohort, part, graph=phase.unit == "scan")
-        batch = batch.drawn(part, self.seed, step.phase, step.epoch)
+        if phase.neighbours is not None:
+            part = with_neighbours(self.cohort, part, phase.neighbours[landmark])
+        batch = self._read(part, step)
+        batch = replace(batch.drawn(part, self.seed, step.phase, step.epoch), landmark=landmark)
         places = np.flatnonzero(np.isin(sample.members, part.members))
         picks = {_name(p): batch.pick(np.searchsorted(places, p.places).tolist(), p.groups) for p in parts}
         subjects = torch.from_numpy(self.cohort.subjects[sample.members])
-        landmark = int(sample.landmarks[0]) if phase.unit == "landmark" else 0
-        load = Load(shares, batch, picks, subjects, torch.from_numpy(order), landmark)
+        load = Load(shares, batch, picks, subjects, torch.from_numpy(order), landmark or 0)
         return load.pinned() if self.pinned else load
+
+    def _read(self, part: Sample, step: Step) -> Batch:
+        """What a part of a step's sample names, from the stores or from the boxes."""
+        phase, draw = self.phases[step.phase], (self.seed, step.phase, step.epoch)
+        if phase.cut is None:
+            return read_batch(self.stores, self.cohort, part, graph=phase.unit == "scan")
+        return read_cuts(self.boxes, self.cohort, part, phase.cut, draw, self.cache)
 
 
 class Stepper:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ctssl.cards import open_file, read_card
 from ctssl.config.methods import OPTIONS
-from ctssl.errors import WeightsError
+from ctssl.errors import MachineFault, WeightsError
 from ctssl.files import write_whole
 from ctssl.methods import load_method
 from ctssl.prepare.atlas import Atlas
+from ctssl.table import CONTROL
 
 TENSORS = "model.safetensors"
 CARD = "model.json"
@@ -37,11 +37,16 @@ class Model:
 
 def save(folder: Path, embedder: nn.Module, card: dict[str, Any]) -> None:
     """Write the card (with the sha256 of the weights) and then, last, the weights."""
-    data = encoded(embedder.state_dict())
+    write(folder / TENSORS, embedder.state_dict(), card)
+
+
+def write(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
+    """Write a .safetensors file, last, and before it its card beside it (same name, .json)."""
+    data = encoded(tensors)
     card = {**card, "sha256": sha256(data).hexdigest()}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CARD).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
-    write_whole(folder / TENSORS, data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".json").write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+    write_whole(path, data)
 
 
 def encoded(tensors: dict[str, Tensor]) -> bytes:
@@ -71,8 +76,12 @@ def encoded(tensors: dict[str, Tensor]) -> bytes:
 _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64"}
 
 
-def load(path: Path, atlas: Atlas) -> Model:
+def load(path: Path, atlas: Atlas | None) -> Model:
     """The model in a .safetensors file with its card beside it (same name, .json).
+
+    Args:
+        path: of the .safetensors file.
+        atlas: refuse weights of another one; None: whoever asks looks after that.
 
     Raises:
         WeightsError: a file is missing or changed, the atlas is another, or tensors do not fit.
@@ -88,55 +97,71 @@ def load(path: Path, atlas: Atlas) -> Model:
         raise WeightsError(f"{path} and its .json cannot be read: {error}", _AGAIN) from error
     if sha256(data).hexdigest() != card.get("sha256"):
         raise WeightsError(f"{path} is not the file that its card describes (sha256 differs)", _AGAIN)
-    for key, there in (
-        ("spacing_mm", atlas.spacing_mm),
-        ("landmarks", len(atlas.landmarks_mm)),
-        ("atlas", atlas.id),
-    ):
+    if atlas is not None:
+        check_atlas(path, card, atlas)
+    try:
+        options = OPTIONS[card["method"]].model_validate(card["options"])
+        tensors = safetensors.load(data)
+        method, landmarks = load_method(card["method"]), int(card["landmarks"])
+        with torch.device("meta"):  # takes no memory, however large a network the card asks for
+            wanted = method.embedder(options, landmarks).state_dict()
+    except MachineFault:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError, SafetensorError, RuntimeError) as error:
+        raise WeightsError(f"{path} does not fit this version of ctssl: {error!r}", _AGAIN) from error
+    check_fit(wanted, tensors, str(path))
+    embedder = method.embedder(options, landmarks)
+    embedder.load_state_dict(tensors, strict=True)
+    return Model(card, embedder.eval())
+
+
+def check_atlas(path: Path, card: Mapping[str, Any], atlas: Atlas) -> None:
+    """Nothing, when weights with this card are of this atlas, or of none but at its spacing.
+
+    Raises:
+        WeightsError: they are of another.
+    """
+    wanted = {"spacing_mm": atlas.spacing_mm, "landmarks": len(atlas.landmarks_mm), "atlas": atlas.id}
+    if "atlas" in card and card["atlas"] is None:  # imported, of a method that sees no landmarks
+        wanted = {"spacing_mm": atlas.spacing_mm}
+    for key, there in wanted.items():
         if card.get(key) != there:
             raise WeightsError(
                 f"{path} was trained with {key} {str(card.get(key))[:40]}, but this atlas has {there}",
                 "use weights and scans of one atlas",
             )
-    try:
-        options = OPTIONS[card["method"]].model_validate(card["options"])
-        tensors = safetensors.load(data)
-        method = load_method(card["method"])
-        with torch.device("meta"):  # takes no memory, however large a network the card asks for
-            wanted = method.embedder(options).state_dict()
-    except (KeyError, TypeError, ValidationError, SafetensorError, RuntimeError) as error:
-        raise WeightsError(f"{path} does not fit this version of ctssl: {error!r}", _AGAIN) from error
-    _check_fit(wanted, tensors, str(path))
-    embedder = method.embedder(options)
-    embedder.load_state_dict(tensors, strict=True)
-    return Model(card, embedder.eval())
 
 
-def _check_fit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:
+_OTHER_MODEL = "use weights that were made with the same method and options"
+
+
+def check_fit(
+    wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str, advice: str = _OTHER_MODEL
+) -> None:
     """Nothing, when the tensors are all that a network holds and nothing else.
 
     Raises:
         WeightsError: lists the missing, unexpected and misshapen tensors, and those with NaN or infinity.
     """
     both = sorted(wanted.keys() & tensors.keys())
+    alike = [name for name in both if wanted[name].shape == tensors[name].shape]
     faults = {
         "missing": sorted(wanted.keys() - tensors.keys()),
         "unexpected": sorted(tensors.keys() - wanted.keys()),
-        "of another shape": [name for name in both if wanted[name].shape != tensors[name].shape],
+        "of another shape": sorted({*both} - {*alike}),
         "of another type": [name for name in both if wanted[name].dtype != tensors[name].dtype],
-        "not finite": [name for name in both if not torch.isfinite(tensors[name]).all()],
+        "not finite": [name for name in alike if not torch.isfinite(tensors[name]).all()],
     }
     if any(faults.values()):
         lines = [f"{what}: {_listed(names)}" for what, names in faults.items() if names]
         raise WeightsError(
-            f"the tensors of {source} do not fit the network:\n  " + "\n  ".join(lines),
-            "use weights that were made with the same method and options",
+            f"the tensors of {source} do not fit the network:\n  " + "\n  ".join(lines), advice
         )
 
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return ", ".join(CONTROL.sub("?", name[:100]) for name in names[:_SHOWN]) + more
 
 
 _SHOWN = 40

@@ -89,7 +89,7 @@ def test_faults_of_options_are_listed():
 @pytest.mark.parametrize(
     ("path", "value", "word"),
     [
-        (("runs",), [RUN | {"method": "magic"}], "method is one of context-aware"),
+        (("runs",), [RUN | {"method": "magic"}], "method is one of autoencoder, context-aware"),
         (("runs",), [RUN | {"name": "a/b"}], "small letters, digits"),
         (("runs",), [RUN, RUN], "come twice: one"),
         (("runs",), [RUN | {"name": "laa-950"}], "come twice: laa-950"),

@@ -1,6 +1,6 @@
 """Weights and inputs made by formula, so that a published network's outputs can be compared without its file.
 
-The outputs in *.npz are of the released code (batmanlab/Context_Aware_SSL@6fa7acb) with these weights.
+The outputs in *.npz are of the released networks with these weights; docs/methods.md names the commits.
 """
 
 import json
@@ -26,7 +26,8 @@ def tensor(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     elif name.endswith("running_mean"):
         wave = 0.1 * wave
     elif len(shape) >= 2:
-        wave = wave * np.sqrt(2.0 / np.prod(shape[1:]))
+        inputs = shape[2:] if len(shape) == 6 else shape[1:]  # of one expert, where there are several
+        wave = wave * np.sqrt(2.0 / np.prod(inputs))
     elif name.endswith("weight"):
         wave = 1 + 0.25 * wave
     else:
@@ -48,7 +49,12 @@ def outputs(case: str) -> dict[str, np.ndarray]:
 
 def volume(count: int, edge: int = 32) -> torch.Tensor:
     """(count, 1, edge, edge, edge) in [-1, 1], axes z, y, x; not symmetric in any axis."""
-    b, z, y, x = np.meshgrid(np.arange(count), *[np.arange(edge)] * 3, indexing="ij")
+    return box(count, edge, edge, edge)
+
+
+def box(count: int, *sides: int) -> torch.Tensor:
+    """(count, 1, D, H, W) in [-1, 1]; not symmetric in any axis."""
+    b, z, y, x = np.meshgrid(np.arange(count), *map(np.arange, sides), indexing="ij")
     values = np.sin(0.13 * z * (b + 1)) * np.cos(0.17 * y + 0.3 * b) * np.sin(0.19 * x + b)
     return torch.from_numpy(values[:, None].astype(np.float32))
 

@@ -23,6 +23,7 @@ PLANTED = [
         "features/a.parquet",
         "cache/features",
         "probes/row/age.json",
+        "predictions/row/age.json",
         "figures/umap.png",
     ),
     *("splits/seed0-plain.csv", "tables/probes.md", "atlas/mask.nii.gz"),

@@ -159,18 +159,18 @@ def test_a_list_of_frozen_scans_that_is_none_is_a_named_error(tmp_path, make):
 def test_a_table_of_features_that_is_none_is_a_named_error(tmp_path, make):
     make(tmp_path / "a.parquet")
     with pytest.raises(CohortError, match=r"a\.parquet holds no features"):
-        study_jobs._table(tmp_path / "a.parquet")
+        study_jobs.read_features(tmp_path / "a.parquet")
 
 
 def test_a_cut_table_of_features_is_a_named_error(tmp_path):
     path = tmp_path / "a.parquet"
     pd.DataFrame({"scan": ["anna"] * 50, "subject": "p", "f000": 1.0}).to_parquet(path)
     content = path.read_bytes()
-    assert len(study_jobs._table(path)) == 50
+    assert len(study_jobs.read_features(path)) == 50
     for at in range(0, len(content), 41):
         path.write_bytes(content[:at])
         with pytest.raises(CohortError, match="holds no features"):
-            study_jobs._table(path)
+            study_jobs.read_features(path)
     pd.DataFrame({"f000": [1.0]}).to_parquet(path)
     with pytest.raises(CohortError, match="no columns scan and subject"):
-        study_jobs._table(path)
+        study_jobs.read_features(path)

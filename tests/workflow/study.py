@@ -24,7 +24,10 @@ main()
 """
 
 
-TEXTS = ("probes/", "tables/", "splits/", "quality/quality", "quality/index", "failures", "scans")
+TEXTS = (
+    *("probes/", "predictions/", "tables/", "splits/"),
+    *("quality/quality", "quality/index", "failures", "scans"),
+)
 
 
 class Study:

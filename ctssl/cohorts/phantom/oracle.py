@@ -5,8 +5,8 @@ Runs where there are only numpy, scipy and tensorstore:
     python -m ctssl.cohorts.phantom.oracle FOLDER --scans 200
 
 writes `atlas/atlas.json`, `stores/{scan}/`, `truth/{scan}.json`, `scans.csv` and a card into FOLDER, which is
-what the config's `prepared` names. Patches are those that the workflow would cut from the same scan if its
-registration made no error.
+what the config's `prepared` names; with --boxes also `boxes/{scan}/`, whole lungs. Patches are those
+that the workflow would cut from the same scan if its registration made no error.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from ctssl.prepare.atlas import Atlas, builtin_atlas, read_atlas, write_card
 from ctssl.prepare.graph import scan_edges
 from ctssl.prepare.landmarks import extract_patches, lung_fraction, valid_landmarks
 from ctssl.recipes import RECIPES
+from ctssl.store.boxes import write_box
 from ctssl.store.layout import AIR_HU, StoreArrays
 from ctssl.store.writer import write_store
 
@@ -58,6 +59,7 @@ class OraclePlan:
         pitch_mm: distance between neighbouring landmarks.
         patch_voxels: edge of a patch.
         sites: hospitals, taken in turn; see `scanner.SITES`.
+        boxes: whether the boxes of the lungs are written, too, for methods that cut their samples from them.
 
     Raises:
         ConfigError: no scans, a negative seed, or a pitch, site or spacing that there is not.
@@ -69,6 +71,7 @@ class OraclePlan:
     pitch_mm: float = 54.0
     patch_voxels: int = 32
     sites: tuple[str, ...] = ("A",)
+    boxes: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.pitch_mm <= _WIDEST_MM:
@@ -93,6 +96,8 @@ def write_oracle(folder: Path, plan: OraclePlan) -> None:
         ConfigError: the folder holds something else, or another run writes into it.
     """
     card = plain({"oracle": RECIPE, "phantom": cohort.RECIPE, **asdict(plan)})
+    if not plan.boxes:
+        del card["boxes"]  # a folder without boxes is what it was before there were any
     with claimed(folder, "oracle", card) as wanted:
         if not wanted:
             tell(f"oracle: stores of {plan.scans} scans are already in {folder}")
@@ -129,6 +134,27 @@ def make_store(
     card = write_store(path, arrays, about)
     Status(name, True, "store", numbers={"digest": card["digest"], **measures}).write(path)
     return scan
+
+
+def make_box(path: Path, name: str, scan: SyntheticScan, atlas: Atlas) -> None:
+    """Write the box of a scan's lungs, with the edge of a patch around it, as the workflow would.
+
+    Args:
+        path: folder to make.
+        name: id of the scan.
+        scan: whose voxels are those of the atlas.
+        atlas: for its spacing.
+    """
+    inside = np.argwhere(scan.lungs)
+    low = np.maximum(inside.min(0) - atlas.patch_voxels, 0)
+    high = np.minimum(inside.max(0) + 1 + atlas.patch_voxels, scan.hu.shape)
+    part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    about = {"scan": name, "atlas": atlas.id, "spacing_mm": atlas.spacing_mm, "axes": atlas.axes}
+    about |= {"origin_mm": list(scan.grid().crop(low, high).origin_mm), "ctssl": __version__}
+    path.mkdir(parents=True)
+    hu = np.clip(scan.hu[part], MIN_HU, MAX_HU)
+    card = write_box(path, hu, scan.lungs[part], about | {"recipe": RECIPES["box"], "source": "oracle"})
+    Status(name, True, "box", numbers={"digest": card["digest"]}).write(path)
 
 
 def oracle_arrays(scan: SyntheticScan, landmarks_mm: np.ndarray, atlas: Atlas) -> StoreArrays:
@@ -168,12 +194,19 @@ def _write_one(folder: Path, plan: OraclePlan, shared: Path, number: int) -> dic
         | {"scanner": asdict(scanner)}
     )
     truth, store = folder / "truth" / f"phantom{number:03}.json", folder / "stores" / f"phantom{number:03}"
+    box = folder / "boxes" / store.name
+    if plan.boxes:
+        made_with["recipes"]["box"] = RECIPES["box"]
     known = read_json(truth)
-    if known.get("made_with") == made_with and (store / "store.json").exists():
+    there = (store / "store.json").exists() and ((box / "box.json").exists() or not plan.boxes)
+    if known.get("made_with") == made_with and there:
         return dict(known["row"])
     truth.unlink(missing_ok=True)
-    shutil.rmtree(store, ignore_errors=True)
+    for made in (store, box):
+        shutil.rmtree(made, ignore_errors=True)
     scan = make_store(store, store.name, subject, atlas, load_chest(shared), scanner)
+    if plan.boxes:
+        make_box(box, store.name, scan, atlas)
     row = plain(cohort.table_row(plan.imaged, number, scan))
     values = {"made_with": made_with, "row": row, "deformation": deformation_of(subject, scanner).to_json()}
     truth.write_text(json.dumps(values) + "\n")
@@ -188,6 +221,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--spacing-mm", type=float, default=2.0)
     parser.add_argument("--pitch-mm", type=float, default=54.0)
+    parser.add_argument("--boxes", action="store_true", help="the boxes of the lungs, too")
     parser.add_argument("--sites", default="A", help="hospitals, taken in turn, as A,B,C")
     chosen = vars(parser.parse_args())
     folder, sites = chosen.pop("folder"), tuple(chosen.pop("sites").split(","))

@@ -30,6 +30,7 @@ class Stream(IntEnum):
     PAINT = 13
     PAINT_BLOCKS = 14
     PAINT_FIELD = 15
+    CROP = 16
 
 
 @dataclass(frozen=True)

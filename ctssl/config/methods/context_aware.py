@@ -1,46 +1,14 @@
-"""Options of every method; torch-free. Each default names its source.
+"""Options of context-aware, and of its untrained control.
 
 [P] the paper (AAAI 2021), [C] batmanlab/Context_Aware_SSL@6fa7acb, [us] our choice.
 """
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ctssl.config.augment import Augment
-from ctssl.config.base import Section
-
-
-class MethodOptions(Section):
-    """What the options of all methods share: the length of training, its SGD, the window of intensities."""
-
-    epochs: int = Field(default=30, ge=1, description="passes of the first phase over the scans")
-    learning_rate: float = Field(
-        default=0.03, gt=0, description="at the start of each phase; a cosine leads to 0"
-    )
-    sgd_momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of SGD")
-    weight_decay: float = Field(default=1e-4, ge=0, description="of the optimiser")
-    optimiser: Literal["sgd", "adam"] = Field(
-        default="sgd", description="`sgd`, or `adam` with sgd_momentum as its first beta"
-    )
-    clip_norm: float | None = Field(
-        default=None,
-        gt=0,
-        description="longest gradient of a step, over all parameters of the phase; null: any",
-    )
-    hu_min: int = Field(default=-1024, description="HU that the network sees as -1")
-    hu_max: int = Field(default=240, description="HU that the network sees as 1")
-
-    def remarks(self, scans: int) -> list[str]:
-        """What a person should know who trains with these options on so many scans."""
-        return []
-
-    @model_validator(mode="after")
-    def _window_rises(self) -> "MethodOptions":
-        if self.hu_min >= self.hu_max:
-            msg = f"hu_min must be below hu_max, but they are {self.hu_min} and {self.hu_max}"
-            raise ValueError(msg)
-        return self
+from ctssl.config.methods.base import MethodOptions, few_keys
 
 
 class ContextAware(MethodOptions):
@@ -100,13 +68,7 @@ class ContextAware(MethodOptions):
 
     def remarks(self, scans: int) -> list[str]:
         """Says when random start keys stay among the negatives to the end."""
-        keys = self.epochs * scans
-        if keys >= self.queue_size:
-            return []
-        return [
-            f"{self.epochs} epochs of {scans} scans make at most {keys} keys a landmark, but a queue holds "
-            f"{self.queue_size}: random keys stay among the negatives; a smaller queue_size avoids that"
-        ]
+        return few_keys(self.epochs, scans, self.queue_size)
 
 
 class Untrained(MethodOptions):
@@ -118,6 +80,3 @@ class Untrained(MethodOptions):
     patch_batch: int = Field(default=128, ge=2, description="scans per patch step")
     graph_batch: int = Field(default=16, ge=1, description="scans per graph step")
     bn_groups: int = Field(default=2, ge=1, description="as context-aware's; at most as many devices")
-
-
-OPTIONS: dict[str, type[MethodOptions]] = {"context-aware": ContextAware, "untrained": Untrained}

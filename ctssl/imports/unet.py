@@ -1,0 +1,29 @@
+"""Models Genesis and PCRL: one file of a 3-D U-Net; PCRL has more beside it.
+
+Source: MrGiovanni/ModelsGenesis@12f7feb, Luchixiang/PCRL@197bf91.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ctssl.imports import Converted
+from ctssl.imports.state import State, one
+
+_PROJECTOR = {r"(aug_)?fc[12]\.(weight|bias)$": "projector"}
+
+
+def convert_models_genesis(states: Sequence[State]) -> Converted:
+    """The tensors of the U-Net, which was shown arrays x, y, z."""
+    state = one(states)
+    return Converted({"axes": "xyz"}, _network(state), state.dropped)
+
+
+def convert_pcrl(states: Sequence[State]) -> Converted:
+    """The tensors of the U-Net, without what PCRL puts on it."""
+    state = one(states).without(_PROJECTOR)
+    return Converted({}, _network(state), state.dropped)
+
+
+def _network(state: State) -> dict[str, Tensor]:
+    return {f"network.{name}": tensor for name, tensor in state.tensors.items()}

@@ -1,0 +1,126 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from golden import fill_boxes
+from train import lungs
+
+from ctssl.config.augment import PRESETS
+from ctssl.config.methods import MocoV2 as Options
+from ctssl.methods import Made
+from ctssl.methods.moco import MocoV2, scaled
+from ctssl.networks.volume import LAST_EDGE, VolumeEncoder
+from ctssl.train.batches import Cohort
+from ctssl.train.cuts import cut_sample, embedded_cuts, read_cuts
+
+SMALL = {"volume_voxels": 32, "field_mm": 60, "feature_size": 16, "projection_size": 12, "queue_size": 7}
+
+
+@pytest.fixture(scope="module")
+def boxed(people, tmp_path_factory):
+    return lungs.with_boxes(people, tmp_path_factory.mktemp("moco"))
+
+
+def build(people, **changes):
+    return MocoV2.build(Options(**{**SMALL, **changes}), people.atlas)
+
+
+def batch_of(method, people, scans=(0, 3, 2, 4)):
+    [phase] = method.phases()
+    cohort, boxes = Cohort.of(people.stores, people.subjects), [people.boxes[s.scan] for s in people.stores]
+    sample = cut_sample(np.array(scans), phase.cut)
+    return read_cuts(boxes, cohort, sample, phase.cut, (0, 0, 0), None).drawn(sample, 0, 0, 0)
+
+
+def test_the_loss_is_info_nce_against_keys_of_other_subjects(boxed):
+    """In numpy. Scans 0 and 1 are of one person: neither is the other's negative."""
+    method = build(boxed, temperature=0.3)
+    [phase] = method.phases()
+    seen = []
+    for scans in ((1, 2), (0, 3, 2, 4)):
+        batch = batch_of(method, boxed, scans)
+        keys = phase.keys(batch)
+        seen.clear()
+        hook = method.query.encoder.register_forward_hook(lambda _, given, made: seen.append(made.detach()))
+        total = float(phase.loss(batch, keys)["total"].detach())
+        hook.remove()
+        held = method.queue.keys(0)
+        if scans == (1, 2):
+            assert total == 0  # nothing to be compared with but directions at random
+        method.after_step(phase, Made(keys, batch.subjects, 0))
+    q = seen[0].double().numpy()
+    q /= np.linalg.norm(q, axis=1, keepdims=True)
+    k, queue = keys.double().numpy(), held.vectors.double().numpy()
+    np.testing.assert_allclose(np.linalg.norm(k, axis=1), 1, rtol=1e-5)
+    expected, ignored = [], 0
+    # what stood in the queue before the second step: keys of scans 1 and 2 at places 0 and 1
+    subjects = Cohort.of(boxed.stores, boxed.subjects).subjects
+    before = {0: subjects[1], 1: subjects[2]}
+    for i, scan in enumerate((0, 3, 2, 4)):
+        others = [queue[place] @ q[i] for place, who in before.items() if who != subjects[scan]]
+        ignored += 2 - len(others)
+        logits = np.array([q[i] @ k[i], *others]) / 0.3
+        expected.append(np.log(np.exp(logits).sum()) - logits[0])
+    assert ignored == 2  # scan 0 ignores scan 1's key, scan 2 its own
+    assert total == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_the_key_network_follows_and_any_number_of_keys_is_queued(boxed):
+    method = build(boxed, momentum=0.75)
+    with torch.no_grad():
+        for parameter in method.query.parameters():
+            parameter.add_(1)
+    before = [p.clone() for p in method.key.parameters()]
+    keys = torch.nn.functional.normalize(torch.randn(5, 12))
+    for _ in range(2):
+        method.after_step(method.phases()[0], Made(keys, torch.arange(5), 0))
+    for old, key, query in zip(before, method.key.parameters(), method.query.parameters(), strict=True):
+        torch.testing.assert_close(key, query + (old - query) * 0.75**2)
+    assert method.queue.keys(0).subjects.tolist() == [2, 3, 4, 3, 4, 0, 1]  # seven places, ten keys
+
+
+def test_lengths_of_the_augmentation_grow_with_the_volume():
+    (published,) = PRESETS["moco-v2"]
+    ours = scaled(Options().augment, 256)
+    assert ours.elastic_magnitude == pytest.approx(published.elastic_magnitude)
+    assert ours.model_copy(update={"elastic_magnitude": published.elastic_magnitude}) == published
+    assert scaled(Options().augment, 32) == Options().augment
+
+
+@pytest.mark.parametrize("voxels", [16, 32, 64, 100, 128, 256])
+def test_the_trunk_halves_until_few_voxels_are_left(voxels):
+    seen = []
+    with torch.device("meta" if voxels > 64 else "cpu"):
+        encoder = VolumeEncoder(voxels, 16, 8).eval()
+        encoder.halvings[-1].register_forward_hook(lambda _, given, made: seen.append(made.shape))
+        assert encoder(torch.empty(2, 1, voxels, voxels, voxels)).shape == (2, 8)
+    assert seen[-1][1] == 16
+    assert max(seen[-1][2:]) <= LAST_EDGE
+
+
+def test_features_are_the_mean_over_space_before_the_head(boxed):
+    method = build(boxed)
+    cuts, seen = embedded_cuts(boxed.boxes["scan3"], method.query.cut), []
+    method.query.encoder.halvings[-1].register_forward_hook(lambda _, given, made: seen.append(made))
+    features = method.embed(cuts)
+    assert cuts.patches.shape == (1, 32, 32, 32)
+    torch.testing.assert_close(features, seen[0].mean((2, 3, 4)))
+
+
+def test_the_size_of_lungs_stays_unless_the_box_is_stretched(boxed):
+    """Lungs of half the size fill half of a fixed field along each axis."""
+    method, stretched = build(boxed), build(boxed, field_mm=None)
+    assert method.query.cut.field_mm == (60, 60, 60)
+    assert stretched.query.cut.field_mm is None
+
+
+def test_random_keys_that_stay_in_the_queue_are_told():
+    assert Options(queue_size=100, epochs=10).remarks(10) == []
+    assert "at most 90 keys" in Options(queue_size=100, epochs=10).remarks(9)[0]
+
+
+def test_the_losses_of_a_training_are_those_written_down(tmp_path):
+    """To 1e-3 relative: other instructions of the processor round otherwise."""
+    wanted = json.loads(fill_boxes.FILE.read_text())["moco-v2"]
+    np.testing.assert_allclose(fill_boxes.losses(tmp_path, "moco-v2"), wanted, rtol=1e-3)

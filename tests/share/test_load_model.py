@@ -1,0 +1,112 @@
+"""Loading a model: where its atlas is looked for, what is refused, and that `import ctssl` stays light."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from share import models
+from train import synthetic
+
+import ctssl
+from ctssl.errors import ConfigError, StoreError, WeightsError
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A results folder as the workflow leaves it."""
+    folder = tmp_path / "results"
+    models.save(folder / "runs/small/seed0/all")
+    models.save_atlas(folder / "atlas")
+    return folder
+
+
+def test_the_atlas_is_found_in_the_results_above_the_weights(results):
+    model = ctssl.load_model(results / "runs/small/seed0/all/model.safetensors")
+    assert model.atlas_folder.resolve() == (results / "atlas").resolve()
+    assert model.atlas.id == model.card["atlas"] == "synthetic"
+    assert model.patch_voxels == 32
+
+
+def test_the_atlas_beside_the_weights_comes_first_and_another_id_is_none(results):
+    run = results / "runs/small/seed0/all"
+    other = synthetic.atlas(7)
+    object.__setattr__(other, "id", "other")
+    models.save_atlas(run / "atlas", other)
+    assert ctssl.load_model(run / "model.safetensors").atlas_folder == results / "atlas"
+    shutil.rmtree(run / "atlas")
+    models.save_atlas(run / "atlas")
+    assert ctssl.load_model(run).atlas_folder == run / "atlas", "a folder will do, too"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"id": ["synthetic"]}'])
+def test_a_strange_folder_named_atlas_is_passed_by(results, text):
+    run = results / "runs/small/seed0/all"
+    (run / "atlas").mkdir()
+    (run / "atlas/atlas.json").write_text(text)
+    assert ctssl.load_model(run).atlas_folder == results / "atlas"
+
+
+def test_a_link_to_weights_finds_the_atlas_where_they_lie(results, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("model.safetensors", "model.json"):
+        (tmp_path / "elsewhere" / name).symlink_to(results / "runs/small/seed0/all" / name)
+    found = ctssl.load_model(tmp_path / "elsewhere/model.safetensors").atlas_folder
+    assert found.resolve() == (results / "atlas").resolve()
+
+
+def test_without_its_atlas_a_model_says_where_to_get_it(tmp_path):
+    model = ctssl.load_model(models.save(tmp_path))
+    with pytest.raises(StoreError, match=r"the atlas synthetic of .* is neither .* beside it nor") as fault:
+        model.needed_atlas()
+    assert "ctssl export" in fault.value.advice
+    assert "--atlas" in fault.value.advice
+    with pytest.raises(StoreError):
+        ctssl.embed("scan.nii.gz", model)
+
+
+def test_a_model_of_no_atlas_asks_for_one_of_its_spacing(tmp_path, results):
+    path = models.save(tmp_path, atlas=None, landmarks=0)
+    with pytest.raises(StoreError, match=r"no atlas of its own") as fault:
+        ctssl.load_model(path).needed_atlas()
+    assert "an atlas of 1.0 mm" in fault.value.advice
+    assert ctssl.load_model(path, atlas=results / "atlas").needed_atlas() == results / "atlas"
+
+
+def test_a_named_atlas_of_another_id_is_refused(results, tmp_path):
+    other = synthetic.atlas(7)
+    models.save_atlas(tmp_path / "other", other, images=False)
+    with pytest.raises(WeightsError, match="landmarks 6, but this atlas has 7"):
+        ctssl.load_model(results / "runs/small/seed0/all", atlas=tmp_path / "other")
+    with pytest.raises(StoreError, match="holds no atlas"):
+        ctssl.load_model(results / "runs/small/seed0/all", atlas=tmp_path)
+
+
+@pytest.mark.parametrize("path", ["", "model.json", "nothing/model.safetensors"])
+def test_what_holds_no_weights_is_refused_with_its_path(tmp_path, path):
+    models.save_atlas(tmp_path)
+    with pytest.raises(WeightsError, match=r"cannot be read|does not fit|sha256"):
+        ctssl.load_model(tmp_path / path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error(results):
+    with pytest.raises(ConfigError, match="no GPU"):
+        ctssl.load_model(results / "runs/small/seed0/all", device="cuda")
+    assert ctssl.load_model(results / "runs/small/seed0/all", device="auto").device.type == "cpu"
+
+
+def test_importing_the_package_brings_nothing_heavy_and_no_submodule_is_hidden():
+    code = (
+        "import sys, ctssl; print(*(name for name in sys.modules if name.startswith('ctssl')));"
+        "assert {'embed', 'load_model'} <= set(dir(ctssl)); from ctssl import settings, preparation;"
+        "assert not {'torch', 'numpy', 'pandas', 'tensorstore'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["ctssl"]
+
+
+def test_what_the_package_does_not_have_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'predict_all'"):
+        ctssl.predict_all  # noqa: B018

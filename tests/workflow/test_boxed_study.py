@@ -1,0 +1,64 @@
+"""A study with a method that takes boxes of whole lungs, beside one that takes patches."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from train import lungs
+from workflow.study import Study
+from workflow.test_prepared import CONFIG, atlas, deliver
+
+from ctssl.jobs.status import Status
+from ctssl.prepare.atlas import write_card
+
+pytestmark = pytest.mark.xdist_group("workflow")
+
+RUN = """
+  - name: boxed
+    method: moco-v2
+    options: {volume_voxels: 16, field_mm: 60, volume_batch: 4, bn_groups: 1, epochs: 1, queue_size: 5}
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Five stores and boxes, and what a run on patches made of them."""
+    study = Study(Path(tmp_path_factory.mktemp("boxed")) / "study")
+    theirs = study.folder / "their stores"
+    for number in range(5):
+        deliver(theirs, f"s{number}", number, atlas())
+        lungs.write(theirs / "boxes", f"s{number}", number, atlas())
+        Status(f"s{number}", True, "box").write(theirs / "boxes" / f"s{number}")
+    write_card(theirs / "atlas", atlas(), {"source": "theirs"})
+    study.write_rows([{"scan": f"s{n}", "subject": f"p{n}", "fev1pp": f"{90 - 9 * n}"} for n in range(5)])
+    (study.folder / "study.yaml").write_text(CONFIG)
+    study.snakemake()
+    return study
+
+
+@pytest.mark.slow
+def test_a_run_on_boxes_is_added_and_nothing_else_is_made_again(study):
+    config = study.folder / "study.yaml"
+    head, runs, rest = CONFIG.partition("runs:\n")
+    first, _, after = rest.partition("\nevaluation:")
+    config.write_text(f"{head}{runs}{first.rstrip()}{RUN}\nevaluation:{after}")
+    plan = study.plan()
+    assert plan["pretrain"] == plan["features"] == 1
+    assert not plan.keys() & {"store", "cohort", "splits", "baseline", "enough"}
+
+    theirs = study.folder / "their stores/boxes"
+    away = theirs.rename(study.folder / "away")
+    assert "has no folder boxes/" in study.snakemake("--dry-run", ok=False)
+    away.rename(theirs)
+    shutil.move(theirs / "s3", study.folder / "away")
+    study.snakemake(ok=False)
+    log = (study.results / "logs/pretrain/boxed_seed0_all.log").read_text()
+    assert "the box of scan s3 is not there" in log
+    shutil.move(study.folder / "away", theirs / "s3")
+
+    study.snakemake()
+    assert study.plan() == {}
+    table = pd.read_parquet(study.results / "features/boxed_seed0_all.parquet")
+    assert table.scan.tolist() == [f"s{n}" for n in range(5)]
+    assert table.shape[1] == 2 + 128
