@@ -25,6 +25,11 @@ include: "rules/pretrain.smk"
 include: "rules/evaluate.smk"
 
 
+if SUPERVISED:
+
+    include: "rules/supervise.smk"
+
+
 rule all:
     default_target: True
     input:

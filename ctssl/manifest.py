@@ -15,6 +15,9 @@ from ctssl.log import say
 from ctssl.table import read_table
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+MISSING = frozenset({"", "na", "nan"})
+"""Labels, in any case, that mean: not known."""
+
 _UID = re.compile(r"[0-9.]{1,64}")
 OWN_COLUMNS = (
     *("scan", "subject", "image", "series_uid", "mask"),
@@ -93,9 +96,23 @@ class Manifest:
             )
         return {row.scan: row.labels[name] for row in self.rows}
 
+    def labelled(self, name: str) -> dict[str, str]:
+        """Scan to label, of the scans that are not left out and whose label is known.
+
+        Raises:
+            ManifestError: there is no such column.
+        """
+        known = self.column(name)
+        return {r.scan: known[r.scan] for r in self.rows if not r.exclude and is_known(known[r.scan])}
+
     @cached_property
     def _by_scan(self) -> dict[str, Row]:
         return {row.scan: row for row in self.rows}
+
+
+def is_known(label: str) -> bool:
+    """Whether a label says anything."""
+    return label.strip().lower() not in MISSING
 
 
 def read_manifest(path: Path, *, images: bool = True) -> Manifest:

@@ -18,6 +18,8 @@ RECIPES: dict[str, int] = {
     "baseline": 1,
     "splits": 1,
     "probe": 1,
+    "fold": 1,
+    "join": 1,
     "predict": 1,
     "tables": 1,
     "figures": 1,

@@ -6,8 +6,6 @@ device, threads) are not in it either.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from pydantic import BaseModel
 from ctssl.cards import read_card
 from ctssl.config import Config
 from ctssl.config.prepare import Atlas
+from ctssl.digests import digest, kept, label_digest, labelled_digest, members
 from ctssl.errors import ConfigError
 from ctssl.manifest import Manifest, Row, stamp
 from ctssl.recipes import RECIPES
@@ -139,15 +138,41 @@ def enough(config: Config) -> str:
 
 def pretrain(config: Config, manifest: Manifest, run: str) -> str:
     """Settings of a pretraining; they hold those of the preparation, whose outputs enter as ancient."""
+    return _text("pretrain", **_trained(config, manifest, run))
+
+
+def _trained(config: Config, manifest: Manifest, run: str) -> dict[str, Any]:
+    """What decides the weights of a run, but for its scans."""
     chosen = config.run(run)
     made_of = {"box": RECIPES["box"]} if chosen.options.boxes else {}
-    return _text(
-        "pretrain",
+    return {
         **made_of,
-        run=chosen.model_dump(mode="json", exclude={"label", "seeds", "weights"}, serialize_as_any=True),
-        precision=config.pretraining.precision,
-        preparation=digest([_preparation(config, manifest)]),
-    )
+        "run": chosen.model_dump(mode="json", exclude={"label", "seeds", "weights"}, serialize_as_any=True),
+        "precision": config.pretraining.precision,
+        "preparation": digest([_preparation(config, manifest)]),
+    }
+
+
+def fold(config: Config, manifest: Manifest, run: str, target: str) -> str:
+    """Settings of the trainings of a supervised run for one target, alike in all folds.
+
+    They hold a digest of the labels that there are: a scan without one trains nothing anew. The cohort's
+    table and the folds enter such trainings as ancient.
+    """
+    how = config.evaluation.model_dump(mode="json", include={"folds", "split_seed", "stratify"})
+    return _text("fold", **_trained(config, manifest, run), **_known(config, manifest, target), **how)
+
+
+def join(config: Config, manifest: Manifest, run: str, target: str) -> str:
+    """Settings of what the folds of a supervised run say together."""
+    return _text("join", run={"method": config.run(run).method}, **_known(config, manifest, target))
+
+
+def _known(config: Config, manifest: Manifest, target: str) -> dict[str, Any]:
+    """What says of a target which known labels it has."""
+    chosen = config.target(target)
+    labels = labelled_digest(manifest, chosen.column)
+    return {"manifest": str(manifest.path), "target": chosen, "labels": labels}
 
 
 def training_machine(config: Config) -> str:
@@ -160,9 +185,10 @@ def features(config: Config) -> str:
     return _text("features")
 
 
-def baseline(name: str) -> str:
-    """Settings of a hand-made feature."""
-    return _text("baseline", baseline=name)
+def baseline(config: Config, name: str) -> str:
+    """Settings of hand-made features."""
+    chosen = config.baseline(name)
+    return _text("baseline", baseline=chosen.method, options=chosen.options)
 
 
 def splits(config: Config) -> str:
@@ -189,9 +215,10 @@ def predict(config: Config, manifest: Manifest, target: str) -> str:
 
 def tables(config: Config) -> str:
     """Settings of the result tables: rows and targets in their order."""
-    rows = [(run.title, run.name, list(run.seeds)) for run in config.runs] + [
-        (name.upper(), name, [0]) for name in config.baselines
-    ]
+    rows = [
+        (run.title, run.name, list(run.seeds), "folds" if run.options.supervised else "all")
+        for run in config.runs
+    ] + [(chosen.title, chosen.name, [0], "all") for chosen in config.baselines]
     return _text("tables", rows=rows, targets=[t.model_dump() for t in config.evaluation.targets])
 
 
@@ -201,7 +228,11 @@ def figures(config: Config, manifest: Manifest) -> str:
     labels = manifest.column(first.column)
     return _text(
         "figures",
-        panels=[(run.title, f"{run.name}_seed{run.seeds[0]}_all") for run in config.runs],
+        panels=[
+            (run.title, f"{run.name}_seed{run.seeds[0]}_all")
+            for run in config.runs
+            if not run.options.supervised
+        ],
         manifest=str(manifest.path),
         target=first,
         labels=label_digest(labels),
@@ -222,26 +253,6 @@ def parse(stage: str, text: str) -> dict[str, Any]:
             "the Snakefile and the installed ctssl differ in version: `pip install -e .` in the workflow",
         )
     return values
-
-
-def digest(lines: Iterable[str]) -> str:
-    """A short digest of lines of text."""
-    return sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def label_digest(labels: Mapping[str, str]) -> str:
-    """A short digest of one label column, scan to label."""
-    return digest(f"{scan}={label}" for scan, label in labels.items())
-
-
-def members(manifest: Manifest) -> list[str]:
-    """One line a scan: which subject it is of."""
-    return [f"{row.scan} {row.subject}" for row in manifest.rows]
-
-
-def kept(manifest: Manifest) -> list[str]:
-    """One line for each scan that is kept whatever quality says of it: why."""
-    return [f"{row.scan} {row.keep_reason}" for row in manifest.rows if row.keep]
 
 
 def _preparation(config: Config, manifest: Manifest) -> str:

@@ -55,15 +55,30 @@ SPLITS = f"{RESULTS}/splits/seed{CONFIG.evaluation.split_seed}-{CONFIG.evaluatio
 TARGETS = [target.name for target in CONFIG.evaluation.targets]
 # Runs of methods that cut their samples from boxes of whole lungs.
 BOXED = {run.name for run in CONFIG.runs if run.options.boxes}
-ROWS = [f"{run.name}_seed{seed}_all" for run in CONFIG.runs for seed in run.seeds]
-BASELINE_ROWS = [f"{name}_seed0_all" for name in CONFIG.baselines]
+# Runs that are trained on labels inside each fold, and have predictions in place of features.
+SUPERVISED = {run.name for run in CONFIG.runs if run.options.supervised}
+ROWS = [
+    f"{run.name}_seed{seed}_all"
+    for run in CONFIG.runs
+    if run.name not in SUPERVISED
+    for seed in run.seeds
+]
+FOLD_ROWS = [
+    f"{run.name}_seed{seed}_folds"
+    for run in CONFIG.runs
+    if run.name in SUPERVISED
+    for seed in run.seeds
+]
+FOLD_FOLDER = f"{RESULTS}/runs/{{run}}/seed{{seed}}/split{CONFIG.evaluation.split_seed}-fold{{fold}}/{{target}}"
+BASELINE_ROWS = [f"{chosen.name}_seed0_all" for chosen in CONFIG.baselines]
 
 
 wildcard_constraints:
     scan="[A-Za-z0-9][A-Za-z0-9_.-]*",
     run="|".join(run.name for run in CONFIG.runs) or "none",
-    baseline="|".join(CONFIG.baselines) or "none",
+    baseline="|".join(chosen.name for chosen in CONFIG.baselines) or "none",
     seed="[0-9]+",
+    fold="[0-9]+",
     part="all",
     row="[a-z0-9-]+_seed[0-9]+_all",
 
@@ -88,6 +103,20 @@ def weights_of(run, seed, part):
     )
 
 
+def records_of(run, seed, target):
+    """What a supervised run did in each fold for a target."""
+    return [
+        FOLD_FOLDER.format(run=run, seed=seed, fold=fold, target=target) + "/fold.json"
+        for fold in range(CONFIG.evaluation.folds)
+    ]
+
+
+def all_probes():
+    """What every row says of every target."""
+    rows = ROWS + FOLD_ROWS + BASELINE_ROWS
+    return [f"{RESULTS}/probes/{row}/{t}.json" for row in rows for t in TARGETS]
+
+
 def all_features():
     """Features of every run and baseline."""
     return [f"{RESULTS}/features/{row}.parquet" for row in ROWS + BASELINE_ROWS]
@@ -95,12 +124,12 @@ def all_features():
 
 def all_tables():
     """Tables and figures, when there are targets."""
-    if not TARGETS or not ROWS:
+    if not TARGETS or not ROWS + FOLD_ROWS:
         return []
     return [
         f"{RESULTS}/tables/probes.csv",
         f"{RESULTS}/tables/probes.md",
-        f"{RESULTS}/figures/umap.png",
+        *([f"{RESULTS}/figures/umap.png"] if ROWS else []),
     ]
 
 

@@ -37,7 +37,7 @@ rule baseline:
         "../envs/train.yaml"
     threads: 1
     params:
-        settings=lambda w: settings.baseline(w.baseline),
+        settings=lambda w: settings.baseline(CONFIG, w.baseline),
     shell:
         "exec ctssl stage baseline --settings {params.settings:q} --log {log:q}"
         " --scans {input.scans:q} --out {output.table:q}"
@@ -103,9 +103,7 @@ rule predict:
 
 rule tables:
     input:
-        probes=expand(
-            rules.probe.output.result, row=ROWS + BASELINE_ROWS, target=TARGETS
-        ),
+        probes=all_probes(),
     output:
         csv=f"{RESULTS}/tables/probes.csv",
         markdown=f"{RESULTS}/tables/probes.md",

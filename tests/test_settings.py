@@ -27,7 +27,8 @@ ROWS = [
     {"scan": "b", "subject": "p2", "image": "b.nii", "fev1": "90", "gold": "0", "note": ""},
 ]
 OF_SCAN = {"volume"}
-PREPARED = {"pretrain"}  # its settings hold those of the preparation
+PREPARED = {"pretrain", "fold"}  # their settings hold those of the preparation
+LABELLED = {"fold", "join"}
 
 
 @pytest.fixture
@@ -59,7 +60,9 @@ def texts(folder, overlay=None, rows=ROWS) -> dict[str, str]:
         "enough": settings.enough(chosen),
         "pretrain": settings.pretrain(chosen, manifest, "one"),
         "features": settings.features(chosen),
-        "baseline": settings.baseline("laa-950"),
+        "baseline": settings.baseline(chosen, "laa-950"),
+        "fold": settings.fold(chosen, manifest, "one", "fev1"),
+        "join": settings.join(chosen, manifest, "one", "fev1"),
         "splits": settings.splits(chosen),
         "probe": settings.probe(chosen, manifest, "fev1"),
         "predict": settings.predict(chosen, manifest, "fev1"),
@@ -103,16 +106,16 @@ TARGETS = STUDY["evaluation"]["targets"]
         ({"store": {"packed": True}}, set()),  # where patches are read from, and no other patches
         ({"quality": {"warn_dice": 0.5}}, {"cohort"}),
         ({"limits": {"max_excluded_fraction": 0.5}}, {"enough"}),
-        ({"pretraining": {"precision": "fp32"}}, {"pretrain"}),
-        ({"runs": [RUN | {"options": {"epochs": 3}}]}, {"pretrain"}),
+        ({"pretraining": {"precision": "fp32"}}, PREPARED),
+        ({"runs": [RUN | {"options": {"epochs": 3}}]}, PREPARED),
         ({"runs": [RUN | {"label": "Theirs"}]}, {"tables", "figures"}),
         ({"runs": [RUN | {"seeds": [0, 1]}]}, {"tables"}),
-        ({"evaluation": {"folds": 3}}, {"splits"}),
-        ({"evaluation": {"split_seed": 3}}, {"splits"}),
-        ({"evaluation": {"stratify": "gold"}}, {"splits"}),
+        ({"evaluation": {"folds": 3}}, {"splits", "fold"}),
+        ({"evaluation": {"split_seed": 3}}, {"splits", "fold"}),
+        ({"evaluation": {"stratify": "gold"}}, {"splits", "fold"}),
         (
             {"evaluation": {"targets": [TARGETS[0] | {"log": True}]}},
-            {"probe", "predict", "tables", "figures"},
+            {"probe", "predict", "tables", "figures"} | LABELLED,
         ),
         ({"evaluation": {"targets": TARGETS[:1]}}, {"tables"}),
         # the machine, and where results lie, change no result
@@ -120,7 +123,9 @@ TARGETS = STUDY["evaluation"]["targets"]
         ({"limits": {"time_s": 5, "memory_gb": 2, "retries": 4, "max_voxels": 9}}, set()),
         ({"mask": {"device": "cuda"}}, set()),
         ({"pretraining": {"device": "cpu", "threads": 2, "checkpoint_steps": 7}}, set()),
-        ({"baselines": []}, {"tables"}),
+        ({"baselines": ["laa-950", {"name": "bag", "method": "bag-of-features"}]}, {"tables"}),
+        ({"baselines": [{"name": "laa-950", "label": "LAA"}]}, {"tables"}),
+        ({"baselines": [{"name": "laa-950", "method": "divergence"}]}, {"baseline", "tables"}),
         ({"data_licence": "CC-BY-4.0"}, set()),  # the card alone tells it
     ],
     ids=lambda value: "" if isinstance(value, set) else str(value),
@@ -132,13 +137,13 @@ def test_a_changed_setting_reaches_exactly_its_stages(study, overlay, stages):
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ({"fev1": "70"}, {"probe", "predict", "figures"}),
+        ({"fev1": "70"}, {"probe", "predict", "figures"} | LABELLED),
         ({"gold": "3"}, set()),  # the target of another probe
         ({"note": "coughed"}, set()),
-        ({"subject": "p9"}, {"cohort"}),
+        ({"subject": "p9"}, {"cohort"} | LABELLED),
         ({"image": "m.nii"}, OF_SCAN),
         ({"mask": "m.nii"}, OF_SCAN),
-        ({"exclude": "yes"}, OF_SCAN),
+        ({"exclude": "yes"}, OF_SCAN | LABELLED),
         ({"exclude_reason": "moved"}, OF_SCAN),
         ({"series_uid": "1.2.3"}, OF_SCAN),
         ({"keep": "yes", "keep_reason": "looked fine"}, {"cohort"}),
@@ -199,7 +204,7 @@ def test_mask_and_landmarks_count_by_what_is_in_them(study, key):
     assert stages(study, LISTED) == before
     (study / LISTED[key]).write_text("x" * len(LISTED[key]))  # as long as it was
     after = stages(study, LISTED)
-    assert {name for name in before if before[name] != after[name]} == {"atlas", "pretrain"}
+    assert {name for name in before if before[name] != after[name]} == {"atlas"} | PREPARED
 
 
 def test_the_ct_of_an_atlas_is_pictured_and_touches_no_model(study):
@@ -283,7 +288,9 @@ def test_weights_of_lungmask_are_seen_by_their_stamp(study):
 
 def test_a_new_row_touches_no_scan_and_no_pretraining(study):
     new = {"scan": "c", "subject": "p3", "image": "c.nii", "fev1": "50", "gold": "2", "note": ""}
-    assert changed(study, rows=[*ROWS, new]) == {"cohort", "probe", "predict", "figures"}
+    labelled = {"cohort", "probe", "predict", "figures"}
+    assert changed(study, rows=[*ROWS, new]) == labelled | LABELLED
+    assert changed(study, rows=[*ROWS, new | {"fev1": "NA"}]) == labelled, "no network is trained for it"
 
 
 def test_a_replaced_image_is_seen_and_its_absence_too(study):

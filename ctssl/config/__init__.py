@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from ctssl.config.base import nearest
+from ctssl.config.baselines import BASELINES, BaselineOptions
 from ctssl.config.methods import OPTIONS, MethodOptions
 from ctssl.config.study import Config
 from ctssl.errors import ConfigError
@@ -129,4 +130,5 @@ def _keys(sections: Sequence[Any]) -> list[str]:
         kinds = [kind for union in types for kind in (union, *get_args(union))]
         models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
         models = list(OPTIONS.values()) if models == [MethodOptions] else models
+        models = list(BASELINES.values()) if models == [BaselineOptions] else models
     return [key for model in models for key in model.model_fields]

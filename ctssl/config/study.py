@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ctssl.config.base import Section
+from ctssl.config.base import Section, nearest
+from ctssl.config.baselines import BASELINES, BaselineOptions
 from ctssl.config.methods import OPTIONS, MethodOptions
 from ctssl.config.prepare import Atlas, Graph, Limits, Mask, Quality, Registration, Store, Volume
 
@@ -79,10 +80,63 @@ class Run(Section):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _supervised_has_no_weights(self) -> "Run":
+        if self.options.supervised and self.weights is not None:
+            msg = f"run {self.name}: {self.method} is trained anew inside each fold: take `weights` out"
+            raise ValueError(msg)
+        return self
+
     @property
     def title(self) -> str:
         """The row name in tables and figures."""
         return self.label or self.name
+
+
+class Baseline(Section):
+    """baselines[]: one kind of hand-made features; a bare name stands for the one of this name."""
+
+    name: str
+    label: str = Field(default="", description="row name in the tables; that of the kind when empty")
+    method: str = Field(default="", description="a key of ctssl.config.baselines.BASELINES; or the name")
+    options: BaselineOptions = Field(default=BaselineOptions(), validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        given = {"name": given} if isinstance(given, str) else given
+        if isinstance(given, dict) and not given.get("method") and "name" in given:
+            return given | {"method": given["name"]}
+        return given
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        return _check_name(name)
+
+    @field_validator("method")
+    @classmethod
+    def _method(cls, method: str) -> str:
+        if method not in BASELINES:
+            msg = f"method is one of {', '.join(BASELINES)}{nearest(method, BASELINES)}"
+            raise ValueError(msg)
+        return method
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _options(cls, options: Any, info: ValidationInfo) -> Any:
+        """Those of the method: what is missing gets its default."""
+        if "method" not in info.data:  # which is said already
+            return BaselineOptions()
+        kind = BASELINES[info.data["method"]]
+        given = options.model_dump(exclude_unset=True) if isinstance(options, BaselineOptions) else options
+        return options if isinstance(options, kind) else kind.model_validate(given or {})
+
+    @property
+    def title(self) -> str:
+        """The row name in tables."""
+        own = self.name if self.name != self.method else BASELINES[self.method].title
+        return self.label or own
 
 
 class Target(Section):
@@ -146,7 +200,7 @@ class Config(Section):
     limits: Limits
     pretraining: Pretraining
     runs: tuple[Run, ...]
-    baselines: tuple[Literal["laa-950"], ...]
+    baselines: tuple[Baseline, ...]
     evaluation: Evaluation
     reports: Reports
 
@@ -168,8 +222,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Config":
         for what, names in (
-            ("runs and baselines", [r.name for r in self.runs] + list(self.baselines)),
-            ("row labels", [r.title for r in self.runs] + [b.upper() for b in self.baselines]),
+            ("runs and baselines", [r.name for r in self.runs] + [b.name for b in self.baselines]),
+            ("row labels", [r.title for r in self.runs] + [b.title for b in self.baselines]),
             ("targets", [t.name for t in self.evaluation.targets]),
         ):
             twice = sorted({n for n in names if names.count(n) > 1})
@@ -202,6 +256,10 @@ class Config(Section):
     def run(self, name: str) -> Run:
         """The run with this name."""
         return next(r for r in self.runs if r.name == name)
+
+    def baseline(self, name: str) -> Baseline:
+        """The baseline with this name."""
+        return next(b for b in self.baselines if b.name == name)
 
     def target(self, name: str) -> Target:
         """The target with this name."""

@@ -1,20 +1,18 @@
 """Features: one row per scan from frozen weights, with a cache so that a new scan costs one scan."""
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 import torch
 
 from ctssl.errors import CohortError, StoreError
-from ctssl.files import write_whole
-from ctssl.log import Progress, say
+from ctssl.evaluate.kept import keep, kept
+from ctssl.log import Progress
 from ctssl.methods import Embedder
 from ctssl.prepare.atlas import Atlas
 from ctssl.recipes import RECIPES
@@ -80,12 +78,12 @@ def extract(
         embedder = model.embedder.to(where)
         for store, subject in chosen:
             box = found[store.scan] if found is not None else None
-            kept = cache / f"{(box or store).card['digest']}-{how}.npy"
-            features = _kept(kept)
+            place = cache / f"{(box or store).card['digest']}-{how}.npy"
+            features = kept(place)
             if features is None:
                 args = (embedder, store, where) if box is None else (embedder, store, where, box, volumes)
                 features = embed_scan(*args)
-                _keep(kept, features)
+                keep(place, features)
             rows.append((store.scan, subject, features))
             progress.advance()
     write_table(out, rows, how)
@@ -140,25 +138,3 @@ def how_made(card: dict[str, Any]) -> str:
     """sha256 of all but the scan that features depend on: weights, method, options, recipe."""
     parts = [RECIPES["features"], *(card[key] for key in ("sha256", "method", "options"))]
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _kept(path: Path) -> np.ndarray | None:
-    """(D,) float32 features in the cache; None when there are none, or none that can be used."""
-    if not path.is_file():
-        return None
-    try:
-        # Mapped, a header that promises terabytes is an error and takes no memory.
-        features = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, EOFError, BadZipFile) as error:
-        say(f"{path} is damaged and made again: {error}")
-        return None
-    if features.dtype != np.float32 or features.ndim != 1 or not np.isfinite(features).all():
-        say(f"{path} holds no features and is made again")
-        return None
-    return features
-
-
-def _keep(path: Path, features: np.ndarray) -> None:
-    data = io.BytesIO()
-    np.save(data, features)  # into a file, numpy would hide the system's word on a full disk
-    write_whole(path, data.getbuffer())

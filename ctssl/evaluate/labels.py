@@ -9,9 +9,7 @@ import pandas as pd
 
 from ctssl.config.study import Target
 from ctssl.errors import CohortError, ManifestError
-
-MISSING = frozenset({"", "na", "nan"})
-"""Labels, in any case, that mean: not known."""
+from ctssl.manifest import is_known
 
 SENTINEL = -1024
 """What the released code of Context_Aware_SSL writes where a label is missing."""
@@ -36,7 +34,7 @@ def read_labels(values: Mapping[str, str], target: Target) -> pd.Series:
         ManifestError: lists every scan with the sentinel -1024, with something that is not a finite number
             where one is needed, or with a value not above 0 where the logarithm is wanted.
     """
-    present = {scan: text.strip() for scan, text in values.items() if text.strip().lower() not in MISSING}
+    present = {scan: text.strip() for scan, text in values.items() if is_known(text)}
     faults = {scan: fault for scan, text in present.items() if (fault := _fault(text, target))}
     if faults:
         raise _error(faults, target)

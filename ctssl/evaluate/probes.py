@@ -3,20 +3,20 @@
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from ctssl.cards import read_card
 from ctssl.config.study import Target
 from ctssl.errors import CohortError
 from ctssl.escaping import in_csv
-from ctssl.evaluate.labels import feature_matrix, integer_classes, join_labels, sort_classes
+from ctssl.evaluate.labels import feature_matrix, join_labels, sort_classes
+from ctssl.evaluate.metrics import metrics_of
 from ctssl.evaluate.splits import inner_folds
 
 ALPHAS = np.logspace(4, -2, 7)
@@ -25,10 +25,10 @@ ALPHAS = np.logspace(4, -2, 7)
 STRENGTHS = np.logspace(-4, 1, 6)
 """Logistic regression's C (inverse penalty) to choose from, strong penalty to weak."""
 
-INNER_FOLDS, MAX_ITER, RESAMPLES = 5, 5000, 1000
+INNER_FOLDS, MAX_ITER = 5, 5000
 FLOOR = 1e-6  # least probability when penalties are compared: one wrong scan must not decide alone
-
-Measure = Callable[[np.ndarray], dict[str, float]]  # from row numbers of predictions to their metrics
+OfFold = tuple[pd.DataFrame, dict[str, Any], list[str]]
+"""Predictions of a fold's test rows, what to record of the fold, notes."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,12 @@ class ProbeResult:
 
 
 def probe(
-    features: pd.DataFrame, labels: pd.Series, folds: Mapping[str, int], target: Target, seed: int = 0
+    features: pd.DataFrame,
+    labels: pd.Series,
+    folds: Mapping[str, int],
+    target: Target,
+    seed: int = 0,
+    step: Any = None,
 ) -> ProbeResult:
     """How well features predict a target, cross-validated over the given folds.
 
@@ -78,6 +83,8 @@ def probe(
         folds: subject -> fold; a subject is in one fold with all scans, so never on both sides.
         target: names the task.
         seed: of the bootstrap.
+        step: makes the features of what stands in the table (as `ctssl.evaluate.handmade.steps`); fitted with
+            the rest, on training scans.
 
     Raises:
         CohortError: a scan comes twice, has a feature that is no number, or a subject without a fold.
@@ -85,39 +92,74 @@ def probe(
     Source: Sun, Yu, Batmanghelich, AAAI 2021, Experiments (5 folds, linear or logistic regression).
     """
     rows, lost = join_labels(features, labels, folds)
+
+    def fitted(fold: int, train: pd.DataFrame, test: pd.DataFrame, classes: list[str]) -> OfFold:
+        model, penalty, said = fit_probe(train, target.task, step)
+        return _predict(model, train, test, classes), penalty, said
+
     notes = [f"{lost} labelled scan(s) have no features"] if lost else []
+    return over_folds(rows, folds, target, fitted, notes, seed)
+
+
+def why_not(rows: pd.DataFrame, target: Target) -> str:
+    """Why nothing can be measured on such rows (fold, truth); "" when it can."""
+    if target.task == "classify" and rows.truth.nunique() == 1:
+        return "one class in all data"
+    return "fewer than 2 folds with labelled scans" if rows.fold.nunique() < 2 else ""
+
+
+def over_folds(
+    rows: pd.DataFrame,
+    folds: Mapping[str, int],
+    target: Target,
+    of_fold: Callable[[int, pd.DataFrame, pd.DataFrame, list[str]], OfFold],
+    notes: Sequence[str] = (),
+    seed: int = 0,
+) -> ProbeResult:
+    """What the predictions of every fold by what was fitted on the others say together.
+
+    Args:
+        rows: scan, subject, fold, truth, and whatever `of_fold` uses, of labelled scans.
+        folds: subject -> fold, of labelled and other subjects.
+        target: names the task.
+        of_fold: (fold, training rows, test rows, classes of all rows) -> predictions of the test rows as a
+            ProbeResult has them, what to record, notes.
+        notes: what is to be said already.
+        seed: of the bootstrap.
+    """
+    told = list(notes)
     classes = sort_classes(rows.truth) if target.task == "classify" else []
-    if rows.fold.nunique() < 2 or len(classes) == 1:
-        fault = "one class in all data" if len(classes) == 1 else "fewer than 2 folds with labelled scans"
-        return _result(rows, classes, target, [], [*notes, f"{fault}, so nothing is measured"])
+    if fault := why_not(rows, target):
+        return _result(rows, classes, target, [], [*told, f"{fault}, so nothing is measured"])
     parts, records = [], []
     for fold in sorted(set(folds.values())):
         test, train = rows[rows.fold == fold], rows[rows.fold != fold]
         if test.empty:
-            notes.append(f"fold {fold}: no scan to test on")
+            told.append(f"fold {fold}: no scan to test on")
             continue
-        model, penalty, said = fit_probe(train, target.task)
-        parts.append(_predict(model, train, test, classes))
-        records.append({"fold": fold, "train": len(train), "test": len(test), **penalty})
+        predictions, record, said = of_fold(fold, train, test, classes)
+        parts.append(predictions)
+        records.append({"fold": fold, "train": len(train), "test": len(test), **record})
         if classes and (unseen := sort_classes(set(test.truth) - set(train.truth))):
-            said.append(f"not in training, so always wrong: class {', '.join(unseen)}")
-        notes += [f"fold {fold}: {words}" for words in said]
+            said = [*said, f"not in training, so always wrong: class {', '.join(unseen)}"]
+        told += [f"fold {fold}: {words}" for words in said]
     predictions = pd.concat(parts, ignore_index=True)
-    metrics = _metrics(predictions, classes, records, seed)
+    metrics = metrics_of(predictions, classes, records, seed)
     for name, values in metrics.items():
         undefined = [str(r["fold"]) for r in records if r[name] is None]
-        notes += [f"{name} undefined in fold {', '.join(undefined)}"] if undefined else []
-        notes += [f"{name} undefined over all folds"] if values["value"] is None else []
-    return replace(_result(rows, classes, target, records, notes), metrics=metrics, predictions=predictions)
+        told += [f"{name} undefined in fold {', '.join(undefined)}"] if undefined else []
+        told += [f"{name} undefined over all folds"] if values["value"] is None else []
+    return replace(_result(rows, classes, target, records, told), metrics=metrics, predictions=predictions)
 
 
-def fit_probe(train: pd.DataFrame, task: str) -> tuple[Any, dict[str, float], list[str]]:
+def fit_probe(train: pd.DataFrame, task: str, step: Any = None) -> tuple[Any, dict[str, float], list[str]]:
     """The fitted model, the penalty that was chosen, and notes; sees nothing but these rows.
 
     `train` has columns subject, truth, f000 ..., one row per scan; `task` is regress or classify. Scaler and
     ridge or logistic regression; the penalty is the best of a grid in a cross-validation over subjects
     within the rows (at most 5 folds; squared error or log likelihood). Where fewer than two classes have two
-    subjects there is no such choice, and C is 1.
+    subjects there is no such choice, and C is 1. A `step` (an unfitted transformer of sklearn) comes before
+    the scaler and is fitted wherever that is, also within the inner folds.
     """
     from sklearn.dummy import DummyClassifier, DummyRegressor
     from sklearn.exceptions import ConvergenceWarning
@@ -137,7 +179,8 @@ def fit_probe(train: pd.DataFrame, task: str) -> tuple[Any, dict[str, float], li
         if task == "regress"
         else ("C", LogisticRegression(C=1.0, max_iter=MAX_ITER), STRENGTHS, _log_likelihood)
     )
-    model = Pipeline([("scale", StandardScaler()), ("linear", linear)])
+    first = [] if step is None else [("step", step)]
+    model = Pipeline([*first, ("scale", StandardScaler()), ("linear", linear)])
     inner, said = inner_folds(train.subject, train.truth if task == "classify" else None, INNER_FOLDS), []
     # One thread: on small matrices more of them wait for each other. Convergence is read off n_iter_ below.
     with threadpool_limits(1), warnings.catch_warnings():
@@ -147,7 +190,9 @@ def fit_probe(train: pd.DataFrame, task: str) -> tuple[Any, dict[str, float], li
             said.append("too few subjects per class to choose C, so it is 1")
         else:
             cv = PredefinedSplit(inner)
-            search = GridSearchCV(model, {f"linear__{name}": grid}, cv=cv, scoring=score).fit(x, y)
+            search = GridSearchCV(
+                model, {f"linear__{name}": grid}, cv=cv, scoring=score, error_score="raise"
+            ).fit(x, y)
             model = search.best_estimator_
     if task == "classify" and model["linear"].n_iter_.max() >= MAX_ITER:
         said.append(f"logistic regression has not converged in {MAX_ITER} steps")
@@ -172,90 +217,6 @@ def read_probe(path: Path) -> dict[str, Any]:
         return read_card(path)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise CohortError(f"{path} holds no probe: {error}", "delete it and run the workflow") from error
-
-
-def regression_metrics(truth: np.ndarray, prediction: np.ndarray, null: np.ndarray) -> dict[str, float]:
-    """r2 against the null model's predictions, mae, spearman; nan where undefined. All arguments (n,)."""
-    error, ranks = prediction - truth, rankdata(np.stack([truth, prediction]), axis=1)
-    spread = ranks - ranks.mean(1, keepdims=True)
-    return {
-        "r2": 1 - _ratio((error**2).sum(), ((truth - null) ** 2).sum() if np.ptp(truth) else 0),
-        "mae": float(np.abs(error).mean()),
-        "spearman": _ratio((spread[0] * spread[1]).sum(), np.sqrt((spread**2).sum(1).prod())),
-    }
-
-
-def classification_metrics(
-    truth: np.ndarray, prediction: np.ndarray, scores: np.ndarray, values: np.ndarray | None
-) -> dict[str, float]:
-    """accuracy, balanced accuracy, macro AUROC, and quadratic kappa if classes have values; nan: undefined.
-
-    Balanced accuracy and AUROC (one against the rest) are means over the classes that occur in `truth`.
-
-    Args:
-        truth, prediction: (n,) class numbers.
-        scores: (n, classes).
-        values: (classes,) the integers that name the classes, or None.
-    """
-    n, k = scores.shape
-    confusion = np.bincount(truth * k + prediction, minlength=k * k).reshape(k, k)
-    held = confusion.sum(1)
-    there, apart = held > 0, (held > 0) & (held < n)
-    above = (rankdata(scores, axis=0) * (truth[:, None] == np.arange(k))).sum(0) - held * (held + 1) / 2
-    result = {
-        "accuracy": float(np.trace(confusion) / n),
-        "balanced_accuracy": float((np.diag(confusion)[there] / held[there]).mean()),
-        "auroc": _ratio((above[apart] / (held * (n - held))[apart]).sum(), apart.sum()),
-    }
-    if values is not None:
-        weight = (values[:, None] - values) ** 2
-        by_chance = np.outer(held, confusion.sum(0)) / n
-        result["kappa"] = 1 - _ratio((weight * confusion).sum(), (weight * by_chance).sum())
-    return result
-
-
-def _metrics(
-    predictions: pd.DataFrame, classes: list[str], records: list[dict[str, Any]], seed: int
-) -> dict[str, dict[str, float | None]]:
-    """The metrics of a ProbeResult; puts those of each fold into its record."""
-    pooled = _measure(predictions, classes)
-    own_mean = predictions.groupby("fold").truth.transform("mean") if not classes else None
-    single = _measure(predictions.assign(null=own_mean), classes)  # R2 of a fold: against its own mean
-    of_fold = [single(np.flatnonzero(predictions.fold == record["fold"])) for record in records]
-    for record, values in zip(records, of_fold, strict=True):
-        record |= {name: _finite(value) for name, value in values.items()}
-    drawn = _bootstrap(pooled, predictions.subject, seed)
-    metrics = {}
-    for name, value in pooled(np.arange(len(predictions))).items():
-        folds, draws = ([v[name] for v in many if np.isfinite(v[name])] for many in (of_fold, drawn))
-        low, high = np.percentile(draws, [2.5, 97.5]) if draws else (np.nan, np.nan)
-        metrics[name] = {
-            "value": _finite(value),
-            "low": _finite(low),
-            "high": _finite(high),
-            "fold_mean": _finite(np.mean(folds)) if folds else None,
-            "fold_sd": _finite(np.std(folds, ddof=1)) if len(folds) > 1 else None,
-        }
-    return metrics
-
-
-def _measure(predictions: pd.DataFrame, classes: list[str]) -> Measure:
-    if not classes:
-        columns = predictions[["truth", "prediction", "null"]].to_numpy(float).T
-        return lambda rows: regression_metrics(*columns[:, rows])
-    code = {name: i for i, name in enumerate(classes)}
-    truth, prediction = (predictions[c].map(code).to_numpy(int) for c in ("truth", "prediction"))
-    scores = predictions[[f"score_{c}" for c in classes]].to_numpy(float)
-    values = np.array(classes, int) if integer_classes(classes) else None
-    return lambda rows: classification_metrics(truth[rows], prediction[rows], scores[rows], values)
-
-
-def _bootstrap(measure: Measure, subjects: pd.Series, seed: int) -> list[dict[str, float]]:
-    """The metrics of 1000 draws of as many subjects, with replacement; a subject brings all its scans."""
-    rng = np.random.default_rng(seed)
-    rows = list(subjects.groupby(subjects).indices.values())
-    draws = (rng.integers(len(rows), size=len(rows)) for _ in range(RESAMPLES))
-    return [measure(np.concatenate([rows[s] for s in draw])) for draw in draws]
 
 
 def _result(
@@ -291,12 +252,3 @@ def _log_likelihood(model: Any, x: np.ndarray, y: np.ndarray) -> float:
     """The mean log probability of the true classes; what GridSearchCV makes large."""
     own = (model.predict_proba(x) * (y[:, None] == model.classes_)).sum(1)
     return float(np.log(np.maximum(own, FLOOR)).mean())
-
-
-def _ratio(above: float, below: float) -> float:
-    return float(above / below) if below > 0 else np.nan
-
-
-def _finite(value: Any) -> float | None:
-    """The value, or None: JSON knows no nan."""
-    return float(value) if np.isfinite(value) else None

@@ -16,6 +16,7 @@ from ctssl.files import writing_to
 from ctssl.jobs import atlas as atlas_job
 from ctssl.jobs import boxes as box_jobs
 from ctssl.jobs import cohort as cohort_jobs
+from ctssl.jobs import folds as fold_jobs
 from ctssl.jobs import packing, study, supervise
 from ctssl.jobs import predict as predict_job
 from ctssl.jobs import scan as scan_jobs
@@ -198,6 +199,37 @@ def pretrain(settings: str, threads: int, machine: str, packed: str, about: str,
     del values["attempt"], values["tries"]  # they concern the log alone
     machine_options = rest | {"threads": threads}
     study.pretrain(settings, machine=machine_options, packed=copy, about=json.loads(about), **values)
+
+
+@_job("out")
+def fold_settings(settings: str, out: Path) -> None:
+    """Write what the trainings of a supervised run for a target depend on."""
+    out.write_text(settings + "\n")
+
+
+@_job("atlas", "scans", "splits", "out")
+@click.option("--seed", type=int, required=True)
+@click.option("--fold", type=int, required=True)
+@click.option("--threads", type=int, required=True, help="CPU threads of all devices together")
+@click.option("--machine", required=True, help="JSON: the rest of section pretraining")
+@click.option("--packed", default="none", help="card of a packed copy, read in place of the stores; or: none")
+@click.option("--about", default="{}", help="JSON: licence of the data and preparation, for the card")
+@_attempts
+def fold(settings: str, threads: int, machine: str, packed: str, about: str, **values: Any) -> None:
+    """Train a network on the labels of one fold's training part, and predict the rest."""
+    keep_memory()
+    rest = json.loads(machine)
+    machine_options = rest | {"threads": max(1, threads // rest["devices"])}
+    copy = None if packed == "none" else Path(packed)
+    del values["attempt"], values["tries"]  # they concern the log alone
+    fold_jobs.fold(settings, machine=machine_options, packed=copy, about=json.loads(about), **values)
+
+
+@_job("scans", "splits", "out")
+@click.argument("records", type=PATH, nargs=-1, required=True)
+def join(settings: str, records: tuple[Path, ...], scans: Path, splits: Path, out: Path) -> None:
+    """Say together what the folds of the RECORDS predict."""
+    fold_jobs.join(settings, records, scans, splits, out)
 
 
 @_job("atlas", "scans", "weights", "out")

@@ -214,9 +214,9 @@ def _store(job: ScanJob, settings: dict[str, Any], volume: Path, registration: P
 
     from ctssl import __version__
     from ctssl.prepare.atlas import read_atlas
+    from ctssl.prepare.densitometry import densitometry
     from ctssl.prepare.images import read_array
     from ctssl.prepare.landmarks import extract_patches, lung_fraction
-    from ctssl.prepare.quality import laa950_percent
     from ctssl.store.layout import AIR_HU, StoreArrays
     from ctssl.store.writer import write_store
 
@@ -238,7 +238,7 @@ def _store(job: ScanJob, settings: dict[str, Any], volume: Path, registration: P
         "axes": atlas.axes,
         "ctssl": __version__,
         "recipe": settings["recipe"],
-        "measures": {"laa_950_percent": round(laa950_percent(hu, mask), 4)},
+        "measures": densitometry(hu, mask, grid.spacing_mm),
     }
     card = write_store(job.out, StoreArrays(patches, valid, centres, fraction, edges), card)
     return {"digest": card["digest"], **card["measures"]}

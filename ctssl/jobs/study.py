@@ -60,7 +60,7 @@ def pretrain(
         packed: card of a packed copy, which is read in place of the stores.
         about: what else the weights' card says.
     """
-    from ctssl.train.jobfile import JobFile, read_job
+    from ctssl.train.jobfile import JobFile
 
     settings = stage_settings.parse("pretrain", text)
     rows = {row["scan"]: row for row in read_rows(scans)}
@@ -73,7 +73,7 @@ def pretrain(
         run=settings["run"],
         pretraining=pretraining.model_dump(mode="json"),
         atlas=str(atlas),
-        stores=[str(_path(scans, row)) for row in chosen],
+        stores=[str(store_path(scans, row)) for row in chosen],
         packed=str(packed.parent) if packed else None,
         digests={row["scan"]: row["store"] for row in chosen},
         subjects=[row["subject"] for row in chosen],
@@ -83,11 +83,17 @@ def pretrain(
         boxes=[str(folder_of(scans, row)) for row in chosen] if boxed else [],
         cache=str(scans.parent / VOLUMES) if boxed else None,
     ).write(path)
-    if pretraining.devices > 1:
+    train_job(path, pretraining)
+
+
+def train_job(path: Path, machine: Pretraining) -> None:
+    """Nothing; trains what a job's file says, on as many devices as asked for, and removes the file."""
+    if machine.devices > 1:
         from ctssl.train.launch import train_together
 
-        train_together(path, pretraining)
+        train_together(path, machine)
     else:
+        from ctssl.train.jobfile import read_job
         from ctssl.train.loop import pretrain as train
 
         train(read_job(path))
@@ -121,11 +127,12 @@ def features(text: str, atlas: Path, scans: Path, weights: Path, machine: Machin
 
 
 def baseline(text: str, scans: Path, out: Path) -> None:
-    """Write a hand-made feature of every scan that has a store."""
-    from ctssl.evaluate.baselines import write_laa950
+    """Write hand-made features of every scan that has a store."""
+    from ctssl.evaluate.baselines import Cohort, write_baseline
 
-    assert stage_settings.parse("baseline", text)["baseline"] == "laa-950"
-    write_laa950(*_stores(scans), out)
+    settings = stage_settings.parse("baseline", text)
+    cohort = Cohort(*_stores(scans), cache=scans.parent / "cache" / "baselines")
+    write_baseline(settings["baseline"], settings["options"], cohort, out)
 
 
 def splits(text: str, scans: Path, out: Path) -> None:
@@ -144,6 +151,7 @@ def splits(text: str, scans: Path, out: Path) -> None:
 
 def probe(text: str, features: Path, splits: Path, out: Path) -> None:
     """Write the cross-validated prediction of one target from one table of features."""
+    from ctssl.evaluate.handmade.steps import split_off
     from ctssl.evaluate.labels import read_labels
     from ctssl.evaluate.probes import probe as cross_validate
     from ctssl.evaluate.probes import write_probe
@@ -154,7 +162,8 @@ def probe(text: str, features: Path, splits: Path, out: Path) -> None:
     column = manifest.column(target.column)
     check_unchanged(settings["labels"], stage_settings.label_digest(column), manifest)
     folds = read_splits(splits)
-    result = cross_validate(read_features(features), read_labels(column, target), folds, target)
+    table, step = split_off(read_features(features))
+    result = cross_validate(table, read_labels(column, target), folds, target, step=step)
     write_probe(out, result)
 
 
@@ -168,9 +177,10 @@ def tables(text: str, probes: Sequence[Path], csv_path: Path, markdown: Path) ->
     read = {(path.parent.name, path.stem): read_probe(path) for path in probes}
     results = {
         title: {
-            f"seed{seed}": {t.name: read[f"{name}_seed{seed}_all", t.name] for t in targets} for seed in seeds
+            f"seed{seed}": {t.name: read[f"{name}_seed{seed}_{part}", t.name] for t in targets}
+            for seed in seeds
         }
-        for title, name, seeds in settings["rows"]
+        for title, name, seeds, part in settings["rows"]
     }
     write_tables(results, targets, csv_path, markdown)
 
@@ -214,11 +224,11 @@ def _stores(scans: Path, atlas: str | None = None) -> tuple[list["Store"], list[
 
     rows = some_rows(scans)
     digests = {row["scan"]: row["store"] for row in rows}
-    stores = open_named([_path(scans, row) for row in rows], digests, atlas=atlas)
+    stores = open_named([store_path(scans, row) for row in rows], digests, atlas=atlas)
     return stores, [row["subject"] for row in rows]
 
 
-def _path(scans: Path, row: dict[str, str]) -> Path:
+def store_path(scans: Path, row: dict[str, str]) -> Path:
     """Where the store of a row lies; relative paths start at the table."""
     return (scans.parent / row["path"]).resolve()
 

@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from ctssl.config.methods import MethodOptions
     from ctssl.prepare.atlas import Atlas
     from ctssl.train.batches import Batch
-    from ctssl.train.cuts import Crops, Whole
+    from ctssl.train.cuts import Cut
 
 METHODS = {
     "autoencoder": "ctssl.methods.autoencoder:Autoencoder",
+    "cnn-3d": "ctssl.methods.cnn3d:Cnn3D",
     "context-aware": "ctssl.methods.context_aware:ContextAware",
     "drasclr": "ctssl.methods.drasclr:DrasCLR",
     "medicalnet": "ctssl.methods.medicalnet:MedicalNet",
     "moco-v2": "ctssl.methods.moco:MocoV2",
     "models-genesis": "ctssl.methods.models_genesis:ModelsGenesis",
     "pcrl": "ctssl.methods.pcrl:Pcrl",
+    "slice-cnn": "ctssl.methods.slicecnn:SliceCnn",
+    "subject2vec": "ctssl.methods.subject2vec:Subject2Vec",
     "untrained": "ctssl.methods.untrained:Control",
     "voco": "ctssl.methods.voco:Voco",
 }
@@ -63,7 +66,7 @@ class Phase:
     keys: "Callable[[Batch], Tensor] | None"
     key_features: int
     loss: "Callable[[Batch, Tensor | None], dict[str, Tensor]]"
-    cut: "Crops | Whole | None" = None
+    cut: "Cut | None" = None
     neighbours: "np.ndarray | None" = None
 
 

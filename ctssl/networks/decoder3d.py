@@ -22,18 +22,19 @@ class PatchDecoder(nn.Module):
     Args:
         features: F, the width of the trunk's vector.
         edge: E of the patches.
+        widths: channels after each convolution of a stage that follows its doubling.
     """
 
-    def __init__(self, features: int, edge: int) -> None:
+    def __init__(self, features: int, edge: int, widths: Sequence[Sequence[int]] = _WIDTHS) -> None:
         super().__init__()
         edges = [edge]
-        for _ in _WIDTHS:
+        for _ in widths:
             edges.append(-(-edges[-1] // 2))
         self.edges = edges[-2::-1]  # after each stage: 2, 4, 8, 16, 32 for E = 32
         self.start = edges[-1]
         self.spread = nn.Linear(features, features * self.start**3)
-        inputs = [features, *(widths[-1] for widths in _WIDTHS[:-1])]
-        self.stages = nn.ModuleList(map(Doubling, inputs, _WIDTHS))
+        inputs = [features, *(stage[-1] for stage in widths[:-1])]
+        self.stages = nn.ModuleList(map(Doubling, inputs, widths))
         self.last = nn.Conv3d(inputs[-1], 1, kernel_size=3, padding=1)
 
     def forward(self, features: Tensor, groups: Sequence[int] | None = None) -> Tensor:

@@ -12,29 +12,72 @@ from ctssl.networks.conv3d import SAFE_EDGE
 HALVINGS = 3
 """A side of the input is a multiple of 2^3 voxels."""
 
+WIDTH = 32
+"""Channels of the first convolution, as released."""
 
-class UNet3D(nn.Module):
+
+class WayDown(nn.Module):
+    """Four levels down.
+
+    Args:
+        norm: batch norm of every convolution.
+        width: channels of the first convolution; the lowest level puts out 16 times as many.
+
+    Source: as UNet3D.
+    """
+
+    def __init__(self, norm: type[GroupedBatchNorm] = GroupedBatchNorm, width: int = WIDTH) -> None:
+        super().__init__()
+        self.down_tr64 = Level(norm, 1, width, 2 * width)
+        self.down_tr128 = Level(norm, 2 * width, 2 * width, 4 * width)
+        self.down_tr256 = Level(norm, 4 * width, 4 * width, 8 * width)
+        self.down_tr512 = Level(norm, 8 * width, 8 * width, 16 * width)
+
+    @property
+    def levels(self) -> "tuple[Level, ...]":
+        """From the input down."""
+        return self.down_tr64, self.down_tr128, self.down_tr256, self.down_tr512
+
+    def down(self, x: Tensor, groups: Sequence[int] | None = None) -> list[Tensor]:
+        """What each level puts out: (B, 2W, Z, Y, X), ..., (B, 16W, Z/8, Y/8, X/8).
+
+        Args:
+            x: (B, 1, Z, Y, X) in [0, 1], each side a multiple of 8.
+            groups: sizes of the batch norm groups while training; one group when None.
+        """
+        if any(side % 2**HALVINGS for side in x.shape[2:]):
+            msg = f"each side is a multiple of {2**HALVINGS} voxels, but the input has {tuple(x.shape[2:])}"
+            raise ValueError(msg)
+        first, *others = self.levels
+        found = [first(x, groups)]
+        for level in others:
+            found.append(level(functional.max_pool3d(found[-1], 2), groups))
+        return found
+
+    def bottleneck(self, x: Tensor, groups: Sequence[int] | None = None) -> Tensor:
+        """(B, 16W, Z/8, Y/8, X/8): the lowest level's output; its mean over space is the feature."""
+        return self.down(x, groups)[-1]
+
+
+class UNet3D(WayDown):
     """Four levels down, three up, a sigmoid; 19,073,665 parameters, of which 7,027,776 lead down.
 
     Args:
         batch_statistics: in evaluation mode, too, normalise by the statistics of the batch, as released.
             An output then depends on what else is in its batch.
+        width: channels of the first convolution.
 
     Source: Models Genesis (MICCAI 2019), layers of MrGiovanni/ModelsGenesis@12f7feb; PCRL (ICCV 2021)
     has the same network.
     """
 
-    def __init__(self, *, batch_statistics: bool = False) -> None:
-        super().__init__()
+    def __init__(self, *, batch_statistics: bool = False, width: int = WIDTH) -> None:
         norm = BatchStatisticsNorm if batch_statistics else GroupedBatchNorm
-        self.down_tr64 = Level(norm, 1, 32, 64)
-        self.down_tr128 = Level(norm, 64, 64, 128)
-        self.down_tr256 = Level(norm, 128, 128, 256)
-        self.down_tr512 = Level(norm, 256, 256, 512)
-        self.up_tr256 = Rising(norm, 512, 256)
-        self.up_tr128 = Rising(norm, 256, 128)
-        self.up_tr64 = Rising(norm, 128, 64)
-        self.out_tr = Output(64)
+        super().__init__(norm, width)
+        self.up_tr256 = Rising(norm, 16 * width, 8 * width)
+        self.up_tr128 = Rising(norm, 8 * width, 4 * width)
+        self.up_tr64 = Rising(norm, 4 * width, 2 * width)
+        self.out_tr = Output(2 * width)
 
     def forward(self, x: Tensor, groups: Sequence[int] | None = None) -> Tensor:
         """(B, 1, Z, Y, X) in [0, 1]: the reconstruction of volumes (B, 1, Z, Y, X) in [0, 1].
@@ -43,25 +86,20 @@ class UNet3D(nn.Module):
             x: each side a multiple of 8.
             groups: sizes of the batch norm groups while training; one group when None.
         """
-        *skips, x = self._down(x, groups)
+        return self.up(self.down(x, groups), groups)
+
+    def up(self, maps: Sequence[Tensor], groups: Sequence[int] | None = None) -> Tensor:
+        """(B, 1, Z, Y, X) in [0, 1], made of maps as `down` gives them; these need not be one input's.
+
+        Args:
+            maps: of each level, from the input down.
+            groups: sizes of the batch norm groups while training; one group when None.
+        """
+        *skips, x = maps
         rising: tuple[Rising, ...] = (self.up_tr256, self.up_tr128, self.up_tr64)
-        for up, skip in zip(rising, reversed(skips), strict=True):
-            x = up(x, skip, groups)
+        for rise, skip in zip(rising, reversed(skips), strict=True):
+            x = rise(x, skip, groups)
         return self.out_tr(x)
-
-    def bottleneck(self, x: Tensor, groups: Sequence[int] | None = None) -> Tensor:
-        """(B, 512, Z/8, Y/8, X/8): the lowest level's output; its mean over space is the feature."""
-        return self._down(x, groups)[-1]
-
-    def _down(self, x: Tensor, groups: Sequence[int] | None) -> list[Tensor]:
-        """What each level puts out."""
-        if any(side % 2**HALVINGS for side in x.shape[2:]):
-            msg = f"each side is a multiple of {2**HALVINGS} voxels, but the input has {tuple(x.shape[2:])}"
-            raise ValueError(msg)
-        found = [self.down_tr64(x, groups)]  # (B, 64, Z, Y, X)
-        for level in (self.down_tr128, self.down_tr256, self.down_tr512):
-            found.append(level(functional.max_pool3d(found[-1], 2), groups))
-        return found  # ..., (B, 512, Z/8, Y/8, X/8)
 
 
 class BatchStatisticsNorm(GroupedBatchNorm):

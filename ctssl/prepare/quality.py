@@ -4,13 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from ctssl.config.prepare import Quality
-from ctssl.errors import ScanError
-
-LAA_HU = -950
-"""Lung at or below this density counts as a low attenuation area."""
 
 # A number -> the limit that it must not pass (after warn_ and exclude_), and its words.
 _LOW = {
@@ -27,27 +21,6 @@ _RANGES = {
     "lung_l": ("lung_range_l", "volume of both lungs in litres"),
     "left_right_ratio": ("left_right_range", "left lung / right lung"),
 }
-
-
-def laa950_percent(hu: np.ndarray, mask: np.ndarray) -> float:
-    """100 * (lung voxels at or below -950 HU) / (lung voxels).
-
-    Args:
-        hu: (z, y, x) HU before any window; the lower bound of the volume (-1024) does no harm.
-        mask: (z, y, x), not 0 in the lungs, without the windpipe.
-
-    Raises:
-        ValueError: the shapes differ.
-        ScanError: the mask holds no lung.
-
-    Source: the usual definition on full-inspiration CT; depends on slice thickness and kernel.
-    """
-    if hu.shape != mask.shape:
-        raise ValueError(f"volume and mask have one shape, but these are {hu.shape}, {mask.shape}")
-    lung = hu[mask != 0]
-    if lung.size == 0:
-        raise ScanError("the mask should show lungs, but has no voxel", "look at the scan and its mask")
-    return 100.0 * float(np.count_nonzero(lung <= LAA_HU)) / lung.size
 
 
 def derived(numbers: dict[str, Any]) -> dict[str, float | None]:

@@ -31,10 +31,12 @@ class Cohort:
     Attributes:
         valid: (S, N) bool, which landmarks each scan shows.
         subjects: (S,) number of each scan's subject.
+        targets: (S,) float32 what each scan's label asks of a network; None where there are no labels.
     """
 
     valid: np.ndarray
     subjects: np.ndarray
+    targets: np.ndarray | None = None
 
     @classmethod
     def of(cls, stores: Sequence[Store], subjects: Sequence[str]) -> "Cohort":
@@ -98,6 +100,7 @@ class Batch:
         landmark: that of all patches, known without asking the device; None when there are several. In a
             batch with neighbours (ctssl.train.neighbours) that of each scan's first patch.
         host_landmarks: (M,) the landmarks once more, known without asking the device.
+        targets: (B,) float32 of each scan, in supervised training; else none.
     """
 
     patches: Tensor
@@ -110,6 +113,7 @@ class Batch:
     groups: tuple[int, ...]
     landmark: int | None
     host_landmarks: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    targets: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
@@ -158,6 +162,7 @@ class Batch:
             groups=pick.groups,
             landmark=self.landmark,
             host_landmarks=pick.host_landmarks,
+            targets=self.targets[pick.scans] if len(self.targets) else self.targets,
         )
 
     def drawn(self, sample: Sample, seed: int, phase: int, epoch: int) -> "Batch":

@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ctssl.errors import system_error
-from ctssl.log import say
 from ctssl.recipes import RECIPES
 from ctssl.store.boxes import Box
-from ctssl.store.handles import READ_ERRORS, cause, file_kvstore, open_array
-from ctssl.store.layout import data_file, typed_metadata
+from ctssl.store.reader import Store
 from ctssl.store.resize import resized
+from ctssl.store.volumes import around, kept
 from ctssl.train.augment.step import Stream
 from ctssl.train.batches import Batch, Cohort, Sample
-from ctssl.train.random import sample_keys, uniform
+from ctssl.train.planes import Planes, planes
+from ctssl.train.random import ALL_LANDMARKS, sample_keys, uniform
 
 Extent = tuple[int, int, int]
 
@@ -76,7 +76,32 @@ class Whole:
     number = 1
 
 
-def cut_sample(scans: np.ndarray, cut: Crops | Whole) -> Sample:
+class Placed(Protocol):
+    """Crops of a scan whose places hang together; each kind has a file of its own."""
+
+    @property
+    def extent(self) -> Extent:
+        """Voxels of a crop along z, y, x."""
+
+    @property
+    def number(self) -> int:
+        """Crops of a scan in a step."""
+
+    def volumes(self, box: Box, keys: Tensor, scan_key: Tensor) -> np.ndarray:
+        """(number, Z, Y, X) int16 HU of one scan.
+
+        Args:
+            box: of the scan.
+            keys: (number,) where the random numbers of each crop begin.
+            scan_key: (1,) where those begin that its crops share.
+        """
+
+
+Cut = Crops | Whole | Planes | Placed
+"""What a phase of units crop and volume can ask for."""
+
+
+def cut_sample(scans: np.ndarray, cut: Cut) -> Sample:
     """The cuts of these scans, (scan, number of the cut): where a crop lies follows from seed and epoch."""
     return Sample(np.repeat(scans, cut.number), np.tile(np.arange(cut.number), len(scans)), scans)
 
@@ -85,9 +110,10 @@ def read_cuts(
     boxes: Sequence[Box],
     cohort: Cohort,
     sample: Sample,
-    cut: Crops | Whole,
+    cut: Cut,
     draw: tuple[int, int, int],
     cache: Path | None,
+    stores: Sequence[Store] = (),
 ) -> Batch:
     """The values of a sample, without random numbers yet.
 
@@ -98,21 +124,43 @@ def read_cuts(
         cut: how.
         draw: seed, number of the phase, and epoch.
         cache: folder of volumes on other voxels; None: none are kept.
+        stores: of the cohort's scans, for planes, which their landmarks place.
     """
     if not len(sample.scans):  # of a device that has no part in a step
         volumes = np.empty((0, *cut.extent), np.int16)
     elif isinstance(cut, Whole):
         volumes = np.stack([whole(boxes[s], cut, cache) for s in sample.scans])
+    elif isinstance(cut, Planes):
+        volumes = np.stack([planes(boxes[s], stores[s], cut, cache) for s in sample.scans])
     else:
         keys = sample_keys(*draw, torch.from_numpy(sample.scans), torch.from_numpy(sample.landmarks))
-        volumes = crops([boxes[s] for s in sample.scans], keys, cut)
+        if isinstance(cut, Crops):
+            volumes = crops([boxes[s] for s in sample.scans], keys, cut)
+        else:
+            volumes = _placed([boxes[s] for s in sample.members], sample.members, keys, cut, draw)
     subjects = torch.from_numpy(cohort.subjects[sample.members])
     return _batch(volumes, subjects, (cut.number,) * len(subjects))
 
 
-def embedded_cuts(box: Box, cut: Windows | Whole, cache: Path | None = None) -> Batch:
-    """What an embedder that wants these cuts is given of one scan."""
-    volumes = windows(box, cut) if isinstance(cut, Windows) else whole(box, cut, cache)[None]
+def _placed(
+    boxes: Sequence[Box], members: np.ndarray, keys: Tensor, cut: Placed, draw: tuple[int, int, int]
+) -> np.ndarray:
+    """(M, Z, Y, X) the cuts of each box (B), after each other."""
+    scans = torch.from_numpy(members)
+    shared = sample_keys(*draw, scans, torch.full_like(scans, ALL_LANDMARKS)).split(1)
+    each = zip(boxes, keys.split(cut.number), shared, strict=True)
+    return np.concatenate([cut.volumes(box, own, scan_key) for box, own, scan_key in each])
+
+
+def embedded_cuts(
+    box: Box, cut: Windows | Whole | Planes, cache: Path | None = None, store: Store | None = None
+) -> Batch:
+    """What an embedder that wants these cuts is given of one scan; planes need its store."""
+    if isinstance(cut, Planes):
+        assert store is not None, "the landmarks of a store say where planes lie"
+        volumes = planes(box, store, cut, cache)[None]
+    else:
+        volumes = windows(box, cut) if isinstance(cut, Windows) else whole(box, cut, cache)[None]
     return _batch(volumes, torch.zeros(1, dtype=torch.long), (len(volumes),))
 
 
@@ -173,34 +221,15 @@ def _starts(first: int, end: int, extent: int, step: float) -> np.ndarray:
 
 def whole(box: Box, cut: Whole, cache: Path | None) -> np.ndarray:
     """(Z, Y, X) int16 HU of a box on the voxels asked for; kept in the cache, and taken from there."""
-    if cache is None:
-        return _on_voxels(box, cut)
     field = "x".join(f"{mm:g}" for mm in cut.field_mm) if cut.field_mm else "all"
     name = f"{box.card['digest']}-{'x'.join(map(str, cut.extent))}-{field}-r{RECIPES['box']}"
-    kept = (cache / name).resolve()
-    metadata = typed_metadata(np.dtype(np.int16), cut.extent, cut.extent)
-    if (kept / data_file(cut.extent)).is_file():
-        try:
-            return np.asarray(open_array(file_kvstore(kept), metadata).read().result())
-        except READ_ERRORS as error:
-            say(f"{kept} is damaged and made again: {cause(error)}")
-    values = _on_voxels(box, cut)
-    try:
-        open_array(file_kvstore(kept), metadata, write=True).write(values).result()
-    except READ_ERRORS as error:
-        raise system_error(error) or error from None
-    return values
+    return kept(cache, name, cut.extent, lambda: _on_voxels(box, cut))
 
 
 def _on_voxels(box: Box, cut: Whole) -> np.ndarray:
-    hu = box.whole("volume")
     if cut.field_mm is None:
-        return resized(hu, cut.extent)
-    field = np.array(cut.field_mm) / box.spacing_mm  # voxels
-    middle = box.lungs.mean(0)
-    low = np.floor(middle - field / 2).astype(int)
-    high = np.ceil(2 * middle).astype(int) - low  # as far on the other side
-    return resized(box.read("volume", low, high), cut.extent, field.tolist())
+        return resized(box.whole("volume"), cut.extent)
+    return around(box, box.lungs.mean(0), cut.extent, np.array(cut.field_mm) / box.spacing_mm)
 
 
 def _batch(volumes: np.ndarray, subjects: Tensor, counts: tuple[int, ...]) -> Batch:

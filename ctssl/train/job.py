@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,11 +13,16 @@ from ctssl import __version__
 from ctssl.config.study import Pretraining, Run
 from ctssl.errors import CohortError, ConfigError
 from ctssl.log import tell
+from ctssl.methods import load_method
 from ctssl.prepare.atlas import Atlas
 from ctssl.recipes import RECIPES
 from ctssl.store.boxes import Box
 from ctssl.store.reader import Store
 from ctssl.train.batches import Cohort
+from ctssl.train.team import Team
+
+if TYPE_CHECKING:
+    from ctssl.train.held import Held
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,14 @@ class PretrainJob:
                 "add scans to the manifest, see failures.csv for excluded ones, or give the run weights",
             )
         return stores, Cohort.of(stores, subjects)
+
+    def build(self) -> Any:
+        """The method with fresh weights from torch's random numbers."""
+        return load_method(self.run.method).build(self.run.options, self.atlas)
+
+    def held(self, method: Any, cohort: Cohort, team: Team) -> "Held | None":
+        """What looks at the end of each epoch whether to go on; None: all epochs are done."""
+        return None
 
     def boxes_of(self, stores: Sequence[Store]) -> list[Box]:
         """The boxes of these scans, in order; none when the method takes its samples from the stores.

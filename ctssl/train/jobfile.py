@@ -6,14 +6,17 @@ stores, atlas and file can be carried elsewhere together.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ctssl.config.study import Pretraining, Run
 from ctssl.errors import ConfigError
+from ctssl.train.fold import FoldJob
 from ctssl.train.job import PretrainJob
+from ctssl.train.labels import Labels
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class JobFile:
         about: what else the weights' card says.
         boxes: folders of the boxes of lungs, of a method that cuts its samples from them; one a store.
         cache: folder of whole volumes on other voxels; None: none are kept.
+        labels: of supervised training, as ctssl.train.labels has them; None: it is none.
     """
 
     run: dict[str, Any]
@@ -47,6 +51,7 @@ class JobFile:
     about: dict[str, Any] = field(default_factory=dict)
     boxes: Sequence[str] = ()
     cache: str | None = None
+    labels: dict[str, Any] | None = None
 
     def write(self, path: Path) -> None:
         """Write the file; paths become relative to its folder."""
@@ -94,7 +99,10 @@ def read_job(path: Path) -> PretrainJob:
         stores = open_named(places, values.digests, atlas=atlas.id)
     folders = zip(stores, values.boxes, strict=True) if values.boxes else ()
     boxes = {s.scan: open_box(path.parent / box, scan=s.scan, atlas=atlas.id) for s, box in folders}
-    return PretrainJob(
+    made: Callable[..., PretrainJob] = PretrainJob
+    if values.labels is not None:
+        made = partial(FoldJob, labels=Labels(**values.labels))
+    return made(
         run=run,
         pretraining=machine,
         atlas=atlas,

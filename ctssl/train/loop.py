@@ -1,4 +1,4 @@
-"""The training loop of every self-supervised method; it names none of them."""
+"""The training loop of every method; it names none of them."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ import torch
 from ctssl.config.methods import MethodOptions
 from ctssl.errors import ConfigError, WeightsError
 from ctssl.log import Progress
-from ctssl.methods import Phase, load_method
+from ctssl.methods import Phase
 from ctssl.train import checkpoint, weights
 from ctssl.train.batches import patch_bytes, prefetched
 from ctssl.train.board import EVENTS, board
@@ -65,7 +65,7 @@ class _Training:
         for remark in options.remarks(len(self.stores)):
             team.tell(f"pretrain {job.run.name}: {remark}")
         torch.manual_seed(job.seed)
-        self.method = load_method(job.run.method).build(options, job.atlas)
+        self.method = job.build()
         self.method.to(device, memory_format=torch.channels_last_3d)
         if machine.compile_networks:
             for network in self.method.networks():
@@ -96,11 +96,12 @@ class _Training:
             boxes=job.boxes_of(self.stores),
             cache=job.cache,
         )
+        self.held = job.held(self.method, self.cohort, team)
         self.done = self.history_bytes = 0
 
     def run(self) -> None:
         """All steps that are left, with checkpoints."""
-        if self._resume():
+        if self._resume() or self._enough():
             return
         what, total = f"pretrain {self.job.run.name}", sum(self.totals)
         every, meter = self.job.pretraining.checkpoint_steps, Meter(self.device)
@@ -112,7 +113,7 @@ class _Training:
         ):
             ahead = prefetched(self.plan.steps(self.done), self.load, self._bytes)
             for step, load in meter.timed(ahead):
-                row = self._row(step, load)
+                row = self._row(step, load) | (self.held.after(step) if self.held else {})
                 self.done += 1
                 stop = self.team.any(sigterm.came, self.device)
                 if record is not None:
@@ -128,8 +129,15 @@ class _Training:
                         f"{what}: stopped by SIGTERM after step {self.done}; run it again to go on"
                     )
                     raise SystemExit(128 + signal.SIGTERM)
+                if self._enough():
+                    self.team.tell(f"{what}: stopped after step {self.done}, as its scans held out get worse")
+                    break
             if record is not None:
                 self.history_bytes = record.flushed()
+
+    def _enough(self) -> bool:
+        """Whether the scans that are held out say so."""
+        return self.held is not None and self.held.enough()
 
     @contextmanager
     def _record(self) -> Iterator[History | None]:
@@ -167,7 +175,8 @@ class _Training:
         state["query"], state["history_bytes"] = self.method.query.state_dict(), self.history_bytes
         checkpoint.finish(self.folder, state)
         write_csv(self.folder, self.job.out / "history.csv")
-        weights.save(self.job.out, self.method.query, self.job.card(self.cohort, self.totals))
+        steps = self.totals if self.held is None else [self.done]  # it may have stopped early
+        weights.save(self.job.out, self.method.query, self.job.card(self.cohort, steps))
 
     def _save(self, history_bytes: int) -> None:
         state = {

@@ -6,10 +6,9 @@ from typing import Literal
 import numpy as np
 
 from ctssl.train.batches import Cohort, Sample, scan_sample
-from ctssl.train.cuts import Crops, Whole, cut_sample
+from ctssl.train.cuts import Cut, cut_sample
 
 Unit = Literal["landmark", "scan"]
-Cut = Crops | Whole
 
 KEPT = 4
 """Orders that are kept: the phases of a method are each in one epoch at a time."""

@@ -111,6 +111,8 @@ class Loader:
             part = with_neighbours(self.cohort, part, phase.neighbours[landmark])
         batch = self._read(part, step)
         batch = replace(batch.drawn(part, self.seed, step.phase, step.epoch), landmark=landmark)
+        if self.cohort.targets is not None:
+            batch = replace(batch, targets=torch.from_numpy(self.cohort.targets[part.members]))
         places = np.flatnonzero(np.isin(sample.members, part.members))
         picks = {_name(p): batch.pick(np.searchsorted(places, p.places).tolist(), p.groups) for p in parts}
         subjects = torch.from_numpy(self.cohort.subjects[sample.members])
@@ -122,7 +124,7 @@ class Loader:
         phase, draw = self.phases[step.phase], (self.seed, step.phase, step.epoch)
         if phase.cut is None:
             return read_batch(self.stores, self.cohort, part, graph=phase.unit == "scan")
-        return read_cuts(self.boxes, self.cohort, part, phase.cut, draw, self.cache)
+        return read_cuts(self.boxes, self.cohort, part, phase.cut, draw, self.cache, self.stores)
 
 
 class Stepper:

@@ -103,14 +103,15 @@ def load(path: Path, atlas: Atlas | None) -> Model:
         options = OPTIONS[card["method"]].model_validate(card["options"])
         tensors = safetensors.load(data)
         method, landmarks = load_method(card["method"]), int(card["landmarks"])
+        outputs = {"outputs": int(card["outputs"])} if "outputs" in card else {}  # of supervised networks
         with torch.device("meta"):  # takes no memory, however large a network the card asks for
-            wanted = method.embedder(options, landmarks).state_dict()
+            wanted = method.embedder(options, landmarks, **outputs).state_dict()
     except MachineFault:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, SafetensorError, RuntimeError) as error:
         raise WeightsError(f"{path} does not fit this version of ctssl: {error!r}", _AGAIN) from error
     check_fit(wanted, tensors, str(path))
-    embedder = method.embedder(options, landmarks)
+    embedder = method.embedder(options, landmarks, **outputs)
     embedder.load_state_dict(tensors, strict=True)
     return Model(card, embedder.eval())
 

@@ -26,7 +26,7 @@ from ctssl.cohorts.phantom.scanner import Scanner
 from ctssl.errors import StoreError
 from ctssl.jobs.status import Status
 from ctssl.prepare.atlas import read_atlas
-from ctssl.prepare.quality import laa950_percent
+from ctssl.prepare.densitometry import MEASURES, densitometry
 from ctssl.store.reader import open_store, verify
 
 SPACING_MM, PITCH_MM = 4.0, 80.0
@@ -110,14 +110,15 @@ def test_patches_are_those_of_the_image_at_the_true_landmarks(made, images, numb
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_low_attenuation_is_what_the_workflow_would_measure(made, images, number):
+def test_densities_are_what_the_workflow_would_measure(made, images, number):
     name = f"phantom{number:03}"
     hu, lobes = (
         np.asarray(nibabel.load(path).dataobj)
         for path in (images / f"images/{name}.nii.gz", images / f"truth/{name}/lobes.nii.gz")
     )
     status = Status.read(made / "stores" / name)
-    assert status.numbers["laa_950_percent"] == pytest.approx(laa950_percent(hu, lobes), abs=1e-4)
+    measured = densitometry(np.clip(hu, oracle.MIN_HU, oracle.MAX_HU), lobes, SPACING_MM)
+    assert {name: status.numbers[name] for name in MEASURES} == pytest.approx(measured, rel=1e-4, abs=1e-3)
     assert status.numbers["digest"] == open_store(made / "stores" / name).card["digest"]
 
 

@@ -89,12 +89,20 @@ def test_faults_of_options_are_listed():
 @pytest.mark.parametrize(
     ("path", "value", "word"),
     [
-        (("runs",), [RUN | {"method": "magic"}], "method is one of autoencoder, context-aware"),
+        (("runs",), [RUN | {"method": "magic"}], "method is one of autoencoder, cnn-3d, context-aware"),
         (("runs",), [RUN | {"name": "a/b"}], "small letters, digits"),
         (("runs",), [RUN, RUN], "come twice: one"),
         (("runs",), [RUN | {"name": "laa-950"}], "come twice: laa-950"),
         (("runs",), [RUN | {"label": "X"}, RUN | {"name": "two", "label": "X"}], "row labels"),
         (("runs",), [RUN | {"seeds": []}], "runs.0.seeds"),
+        (("baselines",), ["laa-950", "laa-950"], "come twice: laa-950"),
+        (
+            ("baselines",),
+            ["divergences"],
+            "laa-950, densitometry, texture, bag-of-features, divergence; did you",
+        ),
+        (("baselines",), [{"name": "bag-of-features", "options": {"word": 9}}], "did you mean 'words'?"),
+        (("baselines",), [{"name": "divergence", "options": {"hu_min": 300}}], "hu_min must be below hu_max"),
         (("evaluation", "targets"), [TARGET, TARGET], "come twice: gold"),
         (("evaluation", "targets"), [TARGET | {"log": True}], "log goes with task: regress"),
         (("evaluation", "folds"), 1, "evaluation.folds"),
@@ -220,3 +228,14 @@ def test_a_key_of_another_method_is_not_suggested_for_itself():
     with pytest.raises(ConfigError, match="queue_size: there is no such key") as fault:
         config.check({**DEFAULTS, "runs": [run]})
     assert "did you mean 'queue_size'" not in str(fault.value)
+
+
+def test_a_baseline_is_a_name_or_a_section_with_options():
+    few = {"name": "few-words", "method": "bag-of-features", "options": {"words": 8}}
+    named = {"name": "divergence", "label": "Far"}
+    chosen = config.check(DEFAULTS | {"baselines": ["laa-950", few, named]})
+    assert [one.name for one in chosen.baselines] == ["laa-950", "few-words", "divergence"]
+    assert [one.title for one in chosen.baselines] == ["LAA-950", "few-words", "Far"]
+    assert [one.method for one in chosen.baselines] == ["laa-950", "bag-of-features", "divergence"]
+    assert chosen.baseline("few-words").options.words == 8
+    assert chosen.baseline("few-words").options.bins == 32

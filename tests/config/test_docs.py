@@ -8,15 +8,17 @@ import yaml
 from pydantic import BaseModel
 
 from ctssl.config.augment import Augment
+from ctssl.config.baselines import BASELINES
 from ctssl.config.methods import OPTIONS
-from ctssl.config.study import Config, Run, Target
+from ctssl.config.study import Baseline, Config, Run, Target
 from ctssl.evaluate import tables
 from ctssl.jobs import cohort
 from ctssl.manifest import OWN_COLUMNS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/files.md").read_text()
-LISTS = {"runs": Run, "evaluation.targets": Target}
+LISTS = {"runs": Run, "baselines": Baseline, "evaluation.targets": Target}
+OPTIONS_KEYS = {"runs[].options", "baselines[].options"}
 ROW = re.compile(r"^\| `([^`]+)` \| .+ \| (?:`(.+)`|must be given) \|$", re.MULTILINE)
 DOCUMENTED = dict(ROW.findall(TEXT.split("\n## Config\n")[1]))
 """Key -> default as YAML, or "" where it must be given."""
@@ -29,8 +31,8 @@ def keys(section, prefix=""):
         key = prefix + name
         if key in LISTS:
             found |= {key: field} | keys(LISTS[key], f"{key}[].")
-        elif key == "runs[].options":
-            found[key] = field  # of each method: docs/options.md
+        elif key in OPTIONS_KEYS:
+            found[key] = field  # of each method and baseline: docs/options.md
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= keys(field.annotation, f"{key}.")
         else:
@@ -55,7 +57,7 @@ def test_documented_defaults_are_those_of_config_yaml():
 
 def test_documented_defaults_of_runs_and_targets_are_those_of_the_code():
     for key, field in keys(Config).items():
-        if "[]" not in key or key == "runs[].options":
+        if "[]" not in key or key in OPTIONS_KEYS:
             continue
         text = DOCUMENTED[key]
         assert field.is_required() == (text == ""), key
@@ -72,17 +74,20 @@ def test_every_column_is_documented(columns):
 OPTIONS_PAGE = ROOT / "docs/options.md"
 INTRO = (
     "# Options of the methods\n\n"
-    "`runs[].options` of a run are those of its method; what is not named has the default. The page is "
+    "`runs[].options` of a run are those of its method, and `baselines[].options` those of a baseline, at "
+    "the end of the page; what is not named has the default. The page is "
     "written from the code: `pytest tests/config/test_docs.py -n0 --write-docs`. [P] the paper, [C] the "
     "released code, [us] our choice; [methods.md](methods.md) compares and argues them."
 )
 
 
 def options_page():
-    """A table for each method, and one of augmentation."""
+    """A table for each method, one of augmentation, and one for each baseline that has options."""
     parts = [INTRO, *(f"## {name}\n\n{table(options)}" for name, options in OPTIONS.items())]
+    chosen = {name: options for name, options in BASELINES.items() if options.model_fields}
+    baselines = [f"## Baseline {name}\n\n{table(options)}" for name, options in chosen.items()]
     head = "`augment` of a method, a mapping of its own. Lengths are in voxels."
-    return "\n\n".join([*parts, f"## Augmentation\n\n{head}\n\n{table(Augment)}"]) + "\n"
+    return "\n\n".join([*parts, f"## Augmentation\n\n{head}\n\n{table(Augment)}", *baselines]) + "\n"
 
 
 def table(options):

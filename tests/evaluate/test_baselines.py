@@ -1,29 +1,109 @@
-from pathlib import Path
+"""Tables of hand-made features, from cards and from patches of small stores."""
+
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from evaluate.small_stores import make_store
 
-from ctssl.errors import StoreError
-from ctssl.evaluate.baselines import write_laa950
-from ctssl.store.reader import Store
+from ctssl.errors import CohortError, StoreError
+from ctssl.evaluate import baselines
+from ctssl.evaluate.baselines import Cohort, write_baseline
+from ctssl.prepare.densitometry import MEASURES
+from ctssl.store.reader import open_stores
+
+SMALL = {"least_patches": 4}
+ALL = dict.fromkeys(MEASURES, 1.5) | {"laa_950_percent": 12.5}
 
 
-def store(scan, measures):
-    none = np.zeros(0)
-    return Store(scan, Path(scan), {"measures": measures}, none, none, none, none, None)
+@pytest.fixture
+def cohort(tmp_path):
+    """Three scans of two subjects; the second has 3 valid landmarks only."""
+    for name, valid in (("b", 8), ("few", 3), ("a", 8)):
+        make_store(tmp_path / name, name, valid, measures=ALL)
+    stores = open_stores([tmp_path / name for name in ("b", "few", "a")])
+    return Cohort(stores, ["q", "q", "p"], tmp_path / "cache")
 
 
-def test_the_table_has_the_measures_of_the_cards(tmp_path):
-    stores = [store("b", {"laa_950_percent": 12.5, "other": 1}), store("a", {"laa_950_percent": 0})]
-    write_laa950(stores, ["q", "p"], tmp_path / "laa-950" / "features.parquet")
-    table = pd.read_parquet(tmp_path / "laa-950" / "features.parquet")
-    assert table.to_dict("list") == {"scan": ["b", "a"], "subject": ["q", "p"], "f000": [12.5, 0.0]}
+def written(method, cohort, out, **options):
+    write_baseline(method, options, cohort, out)
+    return pd.read_parquet(out)
+
+
+def test_low_attenuation_is_the_measure_of_the_cards(cohort, tmp_path):
+    table = written("laa-950", cohort, tmp_path / "laa-950" / "features.parquet")
+    assert table.to_dict("list") == {
+        "scan": ["b", "few", "a"],
+        "subject": ["q", "q", "p"],
+        "f000": [12.5] * 3,
+    }
     assert table.f000.dtype == np.float64
 
 
-def test_a_card_without_the_measure_is_an_error(tmp_path):
-    with pytest.raises(StoreError, match=r"store a .*laa_950_percent") as caught:
-        write_laa950([store("a", {})], ["p"], tmp_path / "out.parquet")
+def test_densitometry_is_all_measures_in_their_order(cohort, tmp_path):
+    table = written("densitometry", cohort, tmp_path / "all.parquet")
+    assert table.filter(regex="^f").iloc[0].tolist() == [ALL[name] for name in MEASURES]
+
+
+@pytest.mark.parametrize("method", ["laa-950", "densitometry"])
+def test_a_card_without_the_measure_is_an_error_that_says_what_to_do(tmp_path, method):
+    old = {"laa_950_percent": 3.0} if method == "densitometry" else {}
+    make_store(tmp_path / "a", "a", 8, measures=old)
+    cohort = Cohort(open_stores([tmp_path / "a"]), ["p"], tmp_path / "cache")
+    with pytest.raises(StoreError, match=r"store .*a should have the measure laa_9[15]0_percent") as caught:
+        write_baseline(method, {}, cohort, tmp_path / "out.parquet")
     assert "run the workflow again" in caught.value.advice
     assert not (tmp_path / "out.parquet").exists()
+
+
+def test_the_table_of_a_bag_has_a_row_per_patch_and_says_what_is_to_be_fitted(cohort, tmp_path, capsys):
+    table = written("bag-of-features", cohort, tmp_path / "bag.parquet", words=7, bins=4, **SMALL)
+    assert table.scan.tolist() == ["b"] * 8 + ["few"] * 3 + ["a"] * 8
+    assert table.attrs["fitted"] == {"kind": "words", "words": 7}
+    assert len(table.filter(regex="^f").columns) == 4 + 16 + 3
+
+
+def test_the_table_of_divergences_has_a_column_per_anchor_and_leaves_out_what_shows_too_little(
+    cohort, tmp_path, capsys
+):
+    table = written("divergence", cohort, tmp_path / "far.parquet", neighbours=3, **SMALL)
+    assert table.scan.tolist() == ["b", "a"]
+    assert "few shows too few patches" in capsys.readouterr().err
+    between = table.filter(regex="^f").to_numpy()
+    order = [table.attrs["fitted"]["anchors"].index(scan) for scan in ("b", "a")]
+    np.testing.assert_array_equal(np.diag(between[:, order]), 0)
+    assert between[0, order[1]] == pytest.approx(between[1, order[0]], rel=1e-5)
+
+
+def test_no_scan_with_enough_patches_is_an_error(cohort, tmp_path):
+    with pytest.raises(CohortError, match="no scan shows enough"):
+        written("divergence", cohort, tmp_path / "far.parquet", neighbours=8, **SMALL)
+
+
+def test_what_was_computed_of_a_scan_is_kept_and_belongs_to_its_options(cohort, tmp_path, monkeypatch):
+    first = written("bag-of-features", cohort, tmp_path / "bag.parquet", **SMALL)
+
+    def gone(*_):
+        raise AssertionError("the patches were read again")
+
+    monkeypatch.setattr("ctssl.evaluate.handmade.descriptors.read_windowed", gone)
+    again = written("bag-of-features", cohort, tmp_path / "bag.parquet", words=9, **SMALL)
+    pd.testing.assert_frame_equal(again, first)
+    written("divergence", cohort, tmp_path / "far.parquet", neighbours=2, **SMALL)  # of the same descriptors
+    with pytest.raises(AssertionError, match="read again"):
+        written("bag-of-features", cohort, tmp_path / "bag.parquet", bins=5, **SMALL)
+
+
+def test_a_recipe_makes_all_anew(monkeypatch):
+    before = baselines._how("descriptors", {"bins": 3})
+    monkeypatch.setitem(baselines.RECIPES, "baseline", 99)
+    assert baselines._how("descriptors", {"bins": 3}) != before
+
+
+def test_a_table_is_written_with_its_attributes(cohort, tmp_path):
+    written("bag-of-features", cohort, tmp_path / "bag.parquet", **SMALL)
+    import pyarrow.parquet as pq
+
+    said = json.loads(pq.read_schema(tmp_path / "bag.parquet").metadata[b"PANDAS_ATTRS"])
+    assert said == {"fitted": {"kind": "words", "words": 64}}

@@ -10,8 +10,9 @@ from sklearn.preprocessing import StandardScaler
 
 from ctssl.config.study import Target
 from ctssl.errors import CohortError
-from ctssl.evaluate import probes
-from ctssl.evaluate.probes import classification_metrics, fit_probe, probe, read_probe, write_probe
+from ctssl.evaluate import metrics, probes
+from ctssl.evaluate.metrics import classification_metrics
+from ctssl.evaluate.probes import fit_probe, probe, read_probe, write_probe
 from ctssl.evaluate.splits import assign_folds
 
 NUMBER = Target(name="fev1", column="FEV1pp", task="regress")
@@ -20,7 +21,7 @@ CLASS = Target(name="gold", column="finalGold", task="classify")
 
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch):
-    monkeypatch.setattr(probes, "RESAMPLES", 40)
+    monkeypatch.setattr(metrics, "RESAMPLES", 40)
 
 
 def cohort(n=40, d=4, seed=0, scans_each=1, folds=5):
@@ -132,7 +133,7 @@ def test_no_subject_is_on_both_sides_outside_or_inside(target, make, monkeypatch
     table, folds, rng = cohort(20, scans_each=3)
     seen, inner = [], []
     monkeypatch.setattr(
-        probes, "fit_probe", lambda train, task: seen.append(set(train.subject)) or fit_probe(train, task)
+        probes, "fit_probe", lambda train, *how: seen.append(set(train.subject)) or fit_probe(train, *how)
     )
     real = probes.inner_folds
 
@@ -195,14 +196,14 @@ def test_strong_noise_chooses_a_strong_penalty_and_signal_a_weak_one():
 
 
 def test_the_interval_covers_a_known_accuracy_and_resamples_subjects(monkeypatch):
-    monkeypatch.setattr(probes, "RESAMPLES", 1000)
+    monkeypatch.setattr(metrics, "RESAMPLES", 1000)
     # 200 subjects with 3 equal scans each: the interval is that of 200 draws, not of 600.
     right = np.repeat(np.arange(200) % 4 > 0, 3)
     table = pd.DataFrame({"truth": "a", "subject": np.repeat(np.arange(200), 3)})
     table["prediction"] = np.where(right, "a", "b")
     table["score_a"], table["score_b"] = right.astype(float), 1.0 - right
     table["fold"] = 0
-    got = probes._metrics(table, ["a", "b"], [{"fold": 0}], 0)["accuracy"]
+    got = metrics.metrics_of(table, ["a", "b"], [{"fold": 0}], 0)["accuracy"]
     half = 1.96 * np.sqrt(0.75 * 0.25 / 200)
     assert got["value"] == 0.75
     assert got["low"] == pytest.approx(0.75 - half, abs=0.015)

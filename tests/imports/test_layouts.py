@@ -164,7 +164,7 @@ def test_voco_names_its_extra_where_it_is_missing(tmp_path):
     )
     with pytest.raises(MachineFault, match=r"\[voco\]"):
         import_weights([path], "voco", tmp_path / "a.safetensors")
-    card = {"method": "voco", "options": {}, "landmarks": 0, "atlas": None, "spacing_mm": 1.0}
+    card = {"method": "voco", "options": {"trunk": "swin"}, "landmarks": 0, "atlas": None, "spacing_mm": 1.0}
     weights.write(tmp_path / "b.safetensors", {"a": torch.zeros(1)}, card)
     with pytest.raises(CtsslError, match=r"\[voco\]"):
         weights.load(tmp_path / "b.safetensors", synthetic.atlas())

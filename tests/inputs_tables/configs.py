@@ -125,7 +125,7 @@ VALUES = [
         "evaluation.targets.0.name: a name has",
         "evaluation: {targets: [{name: $(x), column: a, task: classify}]}",
     ),
-    bad("a baseline named ../up", "baselines.0: Input should be 'laa-950'", "baselines: [../up]\n"),
+    bad("a baseline named ../up", "baselines.0.name: a name has up to 60", "baselines: [../up]\n"),
     bad(
         "a method that nobody knows",
         "runs.0.method: method is one of context-aware",

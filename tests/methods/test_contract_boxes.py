@@ -45,10 +45,18 @@ SMALL = {
         "tries": 2,
         "corrupt": {"steps": ["paint"]},
     },
+    "pcrl": {
+        **{"crop_voxels": (16, 16, 16), "crop_sizes": ((8, 8, 8), (12, 16, 16)), "width": 1, "tries": 2},
+        **{"crop_batch": 4, "projection_size": 12, "queue_size": 16, "momentum": 0.9, "bn_groups": 1},
+    },
+    "voco": {
+        **{"crop_voxels": (16, 16, 16), "grid": (2, 3), "width": 2, "projection_size": 12, "crop_batch": 4},
+        **{"optimiser": "sgd", "momentum": 0.5},
+    },
 }
 """Options that a laptop trains in seconds."""
 
-WIDTH = {"moco-v2": 16, "models-genesis": FEATURES}
+WIDTH = {"moco-v2": 16, "models-genesis": FEATURES, "pcrl": 16, "voco": 30}
 
 OVERFIT = {
     "moco-v2": {
@@ -60,6 +68,8 @@ OVERFIT = {
         "volume_batch": 4,
     },
     "models-genesis": {},
+    "pcrl": {"width": 2, "queue_size": 12, "move": {"steps": []}, "corrupt": {"steps": []}},
+    "voco": {"random_crops": 6, "augment": {"steps": []}, "projection_size": 64},
 }
 CPU = torch.device("cpu")
 quick = pytest.mark.usefixtures("narrow")
@@ -104,7 +114,13 @@ def job(name, people, out, **changes) -> PretrainJob:
 
 @quick
 @pytest.mark.parametrize(
-    ("name", "changes"), [("moco-v2", {}), ("models-genesis", {"bn_groups": 2, "crops": 2})]
+    ("name", "changes"),
+    [
+        ("moco-v2", {}),
+        ("models-genesis", {"bn_groups": 2, "crops": 2}),
+        ("pcrl", {"bn_groups": 2}),
+        ("voco", {"bn_groups": 2}),
+    ],
 )
 def test_passes_change_nothing_but_rounding(boxed_crowd, name, changes):
     found = []
@@ -175,10 +191,15 @@ def test_samples_follow_from_seed_and_epoch_whatever_the_batch(boxed, name):
         phases = [type(p)(**{**vars(p), "batch": batch}) for p in chosen]
         for step in Plan(phases, cohort, 2, 0).steps():
             load = loader(step)
+            counts = list(load.batch.counts)
             for scan, random, values in zip(
-                step.sample.members, load.batch.random.tolist(), load.batch.patches, strict=True
+                step.sample.members,
+                load.batch.random.split(counts),
+                load.batch.patches.split(counts),
+                strict=True,
             ):
-                found.setdefault((step.epoch, int(scan)), []).append((random, values.numpy().tobytes()))
+                pair = tuple(random.tolist()), values.numpy().tobytes()
+                found.setdefault((step.epoch, int(scan)), []).append(pair)
     twice = [pair for pair in found.values() if len(pair) == 2]
     assert len(twice) > 5
     assert all(first == second for first, second in twice)
@@ -209,6 +230,8 @@ pretrain(job(sys.argv[4], people, Path(sys.argv[3]), **json.loads(sys.argv[5])))
 SHAPES = {
     "moco-v2": {"volume_batch": 8, "queue_size": 21, "learning_rate": 0.003, "epochs": 2},
     "models-genesis": {"crop_batch": 8, "bn_groups": 2, "learning_rate": 0.01, "epochs": 2},
+    "pcrl": {"crop_batch": 8, "bn_groups": 2, "learning_rate": 0.003, "epochs": 2},
+    "voco": {"crop_batch": 8, "bn_groups": 2, "learning_rate": 0.01, "epochs": 2},
 }
 
 

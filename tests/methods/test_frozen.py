@@ -24,8 +24,8 @@ from ctssl.train.cuts import embedded_cuts
 
 SMALL = {
     "medicalnet": {"depth": 10, "volume_voxels": (16, 24, 32)},
-    "pcrl": {"crop_voxels": (16, 24, 16)},
-    "voco": {"crop_voxels": (64, 64, 64)},
+    "pcrl": {"crop_voxels": (16, 24, 24)},
+    "voco": {"trunk": "swin", "crop_voxels": (64, 64, 64)},
 }
 WIDTHS = {"medicalnet": 512, "pcrl": 512, "voco": 1152}
 
@@ -165,8 +165,8 @@ def batch(patches, counts) -> Batch:
         ("medicalnet", {"volume_voxels": (56, 448, 4480)}),
         ("medicalnet", {"depth": 101}),
         ("pcrl", {"crop_voxels": (32, 64, 60)}),
-        ("voco", {"crop_voxels": (64, 64, 48)}),
-        ("voco", {"crop_voxels": (32, 32, 32)}),
+        ("voco", {"trunk": "swin", "crop_voxels": (64, 64, 48)}),
+        ("voco", {"trunk": "swin", "crop_voxels": (32, 32, 32)}),
         ("voco", {"feature_size": 1 << 20}),
         ("pcrl", {"window_step": 0}),
     ],

@@ -1,37 +1,8 @@
-import numpy as np
 import pytest
 
 from ctssl import config
 from ctssl.config.prepare import Quality
-from ctssl.errors import ScanError
-from ctssl.prepare.quality import derived, laa950_percent, verdict
-
-
-def test_laa950_by_hand_the_limit_counts_and_what_is_no_lung_does_not():
-    volume = np.array([[[-951, -950, -949, -1024, 40, -1000]]], np.int16)
-    mask = np.array([[[1, 2, 1, 1, 2, 0]]], np.uint8)
-    assert laa950_percent(volume, mask) == 60.0
-    assert laa950_percent(volume, mask == 2) == 50.0
-
-
-def test_laa950_of_normal_lung_is_the_normal_distribution():
-    rng = np.random.default_rng(0)
-    volume = rng.normal(-870, 40, (60, 60, 60))
-    assert laa950_percent(volume, np.ones((60, 60, 60))) == pytest.approx(2.275, abs=0.15)  # below -2 sd
-
-
-def test_clipping_at_the_window_of_volumes_is_harmless():
-    rng = np.random.default_rng(1)
-    volume, mask = rng.normal(-900, 90, (20, 20, 20)), np.ones((20, 20, 20), bool)
-    assert laa950_percent(volume.clip(-1024, 3071), mask) == laa950_percent(volume, mask)
-
-
-def test_no_lung_and_other_shapes_are_errors():
-    with pytest.raises(ScanError, match="no voxel"):
-        laa950_percent(np.zeros((2, 2, 2)), np.zeros((2, 2, 2)))
-    with pytest.raises(ValueError, match=r"\(2, 2, 2\), \(2, 2, 3\)"):
-        laa950_percent(np.zeros((2, 2, 2)), np.zeros((2, 2, 3)))
-
+from ctssl.prepare.quality import derived, verdict
 
 LIMITS = Quality(
     warn_dice=0.95,

@@ -18,7 +18,7 @@ from snakemake.exceptions import WorkflowError
 
 from ctssl import config
 from ctssl.errors import ConfigError, CtsslError, WeightsError
-from ctssl.evaluate import features
+from ctssl.evaluate.kept import keep, kept
 from ctssl.prepare.atlas_file import read_points
 from ctssl.prepare.lungmask import load_network
 from ctssl.train import checkpoint, weights
@@ -152,7 +152,7 @@ def test_such_a_pickle_would_run_if_it_were_unpickled(tmp_path, made):
 def test_a_pickle_in_the_cache_of_features_is_made_again(tmp_path, made, capsys):
     marker, path = tmp_path / "ran", tmp_path / "cached.npy"
     path.write_bytes(made(marker))
-    assert features._kept(path) is None
+    assert kept(path) is None
     assert "made again" in capsys.readouterr().err
     assert not marker.exists()
 
@@ -181,10 +181,10 @@ def test_yaml_that_would_run_code_is_an_error(tmp_path, tag):
 
 
 def test_the_cache_of_features_gives_what_it_got(tmp_path):
-    kept = np.linspace(-1, 1, 7, dtype=np.float32)
-    features._keep(tmp_path / "a.npy", kept)
-    np.testing.assert_array_equal(features._kept(tmp_path / "a.npy"), kept)
-    assert features._kept(tmp_path / "b.npy") is None
+    values = np.linspace(-1, 1, 7, dtype=np.float32)
+    keep(tmp_path / "a.npy", values)
+    np.testing.assert_array_equal(kept(tmp_path / "a.npy"), values)
+    assert kept(tmp_path / "b.npy") is None
 
 
 def header(shape: str, dtype: str = "<f4") -> bytes:
@@ -211,5 +211,5 @@ def header(shape: str, dtype: str = "<f4") -> bytes:
 )
 def test_damaged_features_in_the_cache_are_made_again(tmp_path, data, capsys):
     (tmp_path / "a.npy").write_bytes(data)
-    assert features._kept(tmp_path / "a.npy") is None
+    assert kept(tmp_path / "a.npy") is None
     assert "made again" in capsys.readouterr().err

@@ -32,6 +32,7 @@ from ctssl.errors import ConfigError, CtsslError
 from ctssl.jobs.status import Status
 from ctssl.log import tell
 from ctssl.prepare.atlas import Atlas, builtin_atlas, read_atlas, write_card
+from ctssl.prepare.densitometry import densitometry
 from ctssl.prepare.graph import scan_edges
 from ctssl.prepare.landmarks import extract_patches, lung_fraction, valid_landmarks
 from ctssl.recipes import RECIPES
@@ -44,7 +45,6 @@ RECIPE = 1
 
 # As in config.yaml, which this machine cannot read.
 MIN_LUNG_FRACTION, MIN_INSIDE_FRACTION, RHO_PITCHES = 0.1, 0.5, 1.2
-LAA_HU = -950
 _WIDEST_MM = 150.0  # with landmarks farther apart than this there are too few
 
 
@@ -127,7 +127,7 @@ def make_store(
     scanner = scanner or Scanner(spacing_mm=atlas.spacing_mm, slice_mm=atlas.spacing_mm)
     scan = make_scan(subject, scanner, chest)
     arrays = oracle_arrays(scan, true_points(subject, scanner, atlas.landmarks_mm), atlas)
-    measures = {"laa_950_percent": round(100 * float((scan.hu[scan.lobes > 0] <= LAA_HU).mean()), 4)}
+    measures = densitometry(np.clip(scan.hu, MIN_HU, MAX_HU), scan.lobes, atlas.spacing_mm)
     about = {"scan": name, "atlas": atlas.id, "spacing_mm": atlas.spacing_mm, "axes": atlas.axes}
     about |= {"ctssl": __version__, "recipe": RECIPES["store"], "source": "oracle", "measures": measures}
     path.mkdir(parents=True)

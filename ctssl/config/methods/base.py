@@ -13,10 +13,12 @@ class MethodOptions(Section):
     Attributes:
         boxes: whether samples are cut from boxes of whole lungs (ctssl.store.boxes), not from stores.
         frozen: whether weights come from elsewhere and stay as they are.
+        supervised: whether it is trained on labels, inside each fold, and gives predictions, not features.
     """
 
     boxes: ClassVar[bool] = False
     frozen: ClassVar[bool] = False
+    supervised: ClassVar[bool] = False
 
     epochs: int = Field(default=30, ge=1, description="passes of the first phase over the scans")
     learning_rate: float = Field(

@@ -1,7 +1,7 @@
 """Options of methods whose weights come from elsewhere and stay as they are.
 
-[P] the paper, [C] the released code, [us] our choice. Sources: MedicalNet (Med3D, arXiv 1904.00625),
-Tencent/MedicalNet@20f76aa; PCRL (ICCV 2021), Luchixiang/PCRL@197bf91; VoCo (CVPR 2024), Luffy03/VoCo@ba7b7bd.
+[P] the paper, [C] the released code, [us] our choice. Source: MedicalNet (Med3D, arXiv 1904.00625),
+Tencent/MedicalNet@20f76aa.
 """
 
 from typing import ClassVar, Literal
@@ -33,64 +33,10 @@ class MedicalNet(Frozen):
     @field_validator("volume_voxels")
     @classmethod
     def _is_a_volume(cls, voxels: Extent) -> Extent:
-        return _sides(voxels, "volume_voxels", 1)
+        if not all(_LEAST <= side <= _MOST for side in voxels):
+            msg = f"volume_voxels are from {_LEAST} to {_MOST}, but these are {list(voxels)}"
+            raise ValueError(msg)
+        return voxels
 
 
-class Windowed(Frozen):
-    """A network that sees windows over the lungs, of which the features' mean is taken."""
-
-    window_step: float = Field(
-        default=1.0,
-        gt=0,
-        le=1,
-        description="[us] distance of windows over the lungs, share of crop_voxels at most",
-    )
-    least_lung: float = Field(
-        default=0.1, ge=0, le=1, description="[us] share of lung below which a window is left out"
-    )
-
-
-class Pcrl(Windowed):
-    """pcrl: the 3-D U-Net of PCRL, down to its bottleneck."""
-
-    hu_min: int = Field(default=-1000, description="[C] HU that the network sees as 0")
-    hu_max: int = Field(default=1000, description="[C] HU that the network sees as 1")
-    crop_voxels: Extent = Field(
-        default=(32, 64, 64), description="[P][C] voxels of a window along z, y, x, multiples of 8"
-    )
-
-    @field_validator("crop_voxels")
-    @classmethod
-    def _halves_three_times(cls, voxels: Extent) -> Extent:
-        return _sides(voxels, "crop_voxels", 8)
-
-
-class Voco(Windowed):
-    """voco: the encoder of the SwinUNETR of VoCo."""
-
-    hu_min: int = Field(default=-175, description="[C] HU that the network sees as 0: lung is all 0, too")
-    hu_max: int = Field(default=250, description="[C] HU that the network sees as 1")
-    crop_voxels: Extent = Field(
-        default=(64, 64, 64), description="[C] voxels of a window along z, y, x, multiples of 32 from 64"
-    )
-    feature_size: Literal[48, 96, 192] = Field(default=48, description="[C] width; an import reads it")
-    use_v2: bool = Field(
-        default=True, description="[C] a convolution before each stage; an import sees whether there is one"
-    )
-
-    @field_validator("crop_voxels")
-    @classmethod
-    def _halves_five_times(cls, voxels: Extent) -> Extent:
-        return _sides(voxels, "crop_voxels", 32, least=64)  # the lowest map has two voxels a side
-
-
-def _sides(voxels: Extent, key: str, multiple: int, least: int = 16) -> Extent:
-    """The same, when a network can take it and a machine hold it."""
-    if not all(least <= side <= _MOST and side % multiple == 0 for side in voxels):
-        what = f"multiples of {multiple} " if multiple > 1 else ""
-        msg = f"{key} are {what}from {least} to {_MOST}, but these are {list(voxels)}"
-        raise ValueError(msg)
-    return voxels
-
-
-_MOST = 512
+_LEAST, _MOST = 16, 512  # what the network can halve, and a machine hold

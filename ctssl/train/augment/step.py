@@ -31,6 +31,8 @@ class Stream(IntEnum):
     PAINT_BLOCKS = 14
     PAINT_FIELD = 15
     CROP = 16
+    DROPOUT = 17
+    MIXUP = 18
 
 
 @dataclass(frozen=True)

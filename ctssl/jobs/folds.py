@@ -1,0 +1,177 @@
+"""Jobs of supervised networks: training one inside one fold, and joining what all folds predict."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctssl import settings as stage_settings
+from ctssl.config.methods import OPTIONS
+from ctssl.config.study import Pretraining, Run, Target
+from ctssl.jobs.boxes import folder_of, open_boxes, with_boxes
+from ctssl.jobs.rows import check_unchanged, some_rows
+from ctssl.jobs.study import VOLUMES, store_path, train_job
+from ctssl.log import tell
+from ctssl.manifest import read_manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from ctssl.evaluate.folds import FoldPlan
+
+WEIGHTS = "model.safetensors"
+
+
+def fold(
+    text: str,
+    seed: int,
+    fold: int,
+    atlas: Path,
+    scans: Path,
+    splits: Path,
+    machine: dict[str, Any],
+    out: Path,
+    packed: Path | None = None,
+    about: dict[str, Any] | None = None,
+) -> None:
+    """Train a network on one fold's training part, and predict the fold's test scans.
+
+    Args:
+        text: the rule's settings.
+        seed: of the training and of who is held out.
+        fold: which one is tested.
+        atlas: folder.
+        scans: the cohort's table.
+        splits: the file of the folds.
+        machine: what of `pretraining` results do not depend on.
+        out: the record to write; tables, weights and history lie beside it.
+        packed: card of a packed copy, which is trained from in place of the stores.
+        about: what else the weights' card says.
+    """
+    from ctssl.evaluate.folds import HELD, TEST, TRAIN, plan_fold, predicted, write_fold
+    from ctssl.train.jobfile import JobFile
+
+    settings = stage_settings.parse("fold", text)
+    run, target = Run(**settings["run"]), Target(**settings["target"])
+    rows, chosen, _ = _labelled(settings, scans, splits, target)
+    plan = plan_fold(rows, fold, target, run.options.validation_parts, seed)  # type: ignore[attr-defined]
+    for note in plan.notes:
+        tell(f"{run.name} {target.name} fold {fold}: {note}")
+    values, record = None, {}
+    if plan.network:
+        part = plan.of(TRAIN, HELD)
+        own = [chosen[scan] for scan in part.scan]
+        pretraining = Pretraining(**machine, precision=settings["precision"])
+        boxed = run.options.boxes
+        path = out.with_name("job.json")
+        JobFile(
+            run=settings["run"],
+            pretraining=pretraining.model_dump(mode="json"),
+            atlas=str(atlas),
+            stores=[str(store_path(scans, row)) for row in own],
+            packed=str(packed.parent) if packed else None,
+            digests={row["scan"]: row["store"] for row in own},
+            subjects=[row["subject"] for row in own],
+            seed=seed,
+            out=str(out.parent),
+            about=about or {},
+            boxes=[str(folder_of(scans, row)) for row in own] if boxed else [],
+            cache=str(scans.parent / VOLUMES) if boxed else None,
+            labels=_labels(plan, part, run, target),
+        ).write(path)
+        train_job(path, pretraining)
+        tested = [chosen[scan] for scan in plan.of(TEST).scan]
+        values = _predict(out.with_name(WEIGHTS), atlas, scans, tested, pretraining)
+        record = {"held_out": len(plan.of(HELD)), **_epochs(out.with_name("history.csv"))}
+    else:  # those of other labels
+        for name in (WEIGHTS, "model.json", "history.csv"):
+            out.with_name(name).unlink(missing_ok=True)
+    found = predicted(plan, values) if plan.network or plan.notes else None
+    write_fold(out, fold, plan, found, record)
+
+
+def join(text: str, records: Sequence[Path], scans: Path, splits: Path, out: Path) -> None:
+    """Write what the predictions of all folds say together, as of a probe."""
+    from ctssl.evaluate.folds import joined, read_fold
+    from ctssl.evaluate.probes import write_probe
+
+    settings = stage_settings.parse("join", text)
+    target = Target(**settings["target"])
+    rows, _, lost = _labelled(settings, scans, splits, target)
+    result = joined(rows, lost, [read_fold(path) for path in records], _folds(splits), target)
+    write_probe(out, result)
+
+
+def _labelled(
+    settings: dict[str, Any], scans: Path, splits: Path, target: Target
+) -> tuple["pd.DataFrame", dict[str, dict[str, str]], int]:
+    """Labelled scans that can be used (scan, subject, fold, truth); scan -> row of all; how many cannot."""
+    import pandas as pd
+
+    from ctssl.evaluate.labels import join_labels, read_labels
+
+    manifest = read_manifest(Path(settings["manifest"]), images=False)
+    check_unchanged(settings["labels"], stage_settings.labelled_digest(manifest, target.column), manifest)
+    rows = some_rows(scans)
+    if OPTIONS[settings["run"]["method"]].boxes:
+        rows = with_boxes(scans, rows)
+    table = pd.DataFrame({name: [row[name] for row in rows] for name in ("scan", "subject")}, dtype=object)
+    labels = read_labels(manifest.labelled(target.column), target)
+    joint, lost = join_labels(table, labels, _folds(splits))
+    return joint, {row["scan"]: row for row in rows}, lost
+
+
+def _folds(splits: Path) -> dict[str, int]:
+    from ctssl.evaluate.splits import read_splits
+
+    return read_splits(splits)
+
+
+def _labels(plan: "FoldPlan", part: "pd.DataFrame", run: Run, target: Target) -> dict[str, Any]:
+    """The labels of the training part, as ctssl.train.labels has them."""
+    from ctssl.evaluate.folds import HELD
+
+    number = {name: i for i, name in enumerate(plan.classes)}
+    return {
+        "target": target.name,
+        "classes": plan.classes,
+        "values": [float(number.get(value, value)) for value in part.truth],
+        "held": (part.part == HELD).tolist(),
+        "weighted": run.options.class_weights,  # type: ignore[attr-defined]
+    }
+
+
+def _predict(
+    weights: Path, atlas: Path, scans: Path, rows: list[dict[str, str]], machine: Pretraining
+) -> "np.ndarray":
+    """(n, 1) numbers or (n, classes) probabilities of scans, one at a time and in float32."""
+    import numpy as np
+    import torch
+
+    from ctssl.prepare.atlas import read_atlas
+    from ctssl.store.reader import open_named
+    from ctssl.train import weights as model_weights
+    from ctssl.train.device import claim, exact_float32
+    from ctssl.train.held import whole_scan
+    from ctssl.train.labels import Task
+
+    torch.set_num_threads(machine.threads)
+    exact_float32()
+    chest = read_atlas(atlas)
+    model = model_weights.load(weights, chest)
+    task = Task(**model.card["task"])
+    stores = open_named([store_path(scans, r) for r in rows], {r["scan"]: r["store"] for r in rows})
+    boxes = open_boxes(scans, rows, chest.id) if hasattr(model.embedder, "cut") else {}
+    with claim(machine.device) as device:
+        network = model.embedder.to(device)
+        batches = (whole_scan(network, s, boxes.get(s.scan), scans.parent / VOLUMES) for s in stores)
+        outputs = [network.predict(batch.to(device))[0].cpu().numpy() for batch in batches]
+    return task.values(np.stack(outputs))
+
+
+def _epochs(history: Path) -> dict[str, int]:
+    """How many epochs were done, and which of them, from 1, was kept; nothing where none was held out."""
+    with history.open(newline="") as file:
+        losses = [float(row["validation_loss"]) for row in csv.DictReader(file) if row.get("validation_loss")]
+    return {"epochs": len(losses), "kept_epoch": 1 + losses.index(min(losses))} if losses else {}
