@@ -18,7 +18,6 @@ RECIPES: dict[str, int] = {
     "baseline": 1,
     "splits": 1,
     "probe": 1,
-    "predict": 1,
     "tables": 1,
     "figures": 1,
 }

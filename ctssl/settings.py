@@ -113,6 +113,8 @@ def cohort(config: Config, manifest: Manifest) -> str:
         stores = (f"{row.scan} {row.exclude} {_store_stamp(config.prepared, row)}" for row in manifest.rows)
         values |= {"prepared": str(config.prepared), "atlas": prepared_atlas(config.prepared)}
         values |= {"stores": digest(stores)}
+    elif any(run.options.boxes for run in config.runs):
+        values["boxes"] = True
     return _text("cohort", **values)
 
 
@@ -179,12 +181,9 @@ def splits(config: Config) -> str:
 
 def probe(config: Config, manifest: Manifest, target: str) -> str:
     """Settings of a probe; they hold a digest of its label column."""
-    return _text("probe", **_labelled(config, manifest, target))
-
-
-def predict(config: Config, manifest: Manifest, target: str) -> str:
-    """Settings of a final probe and its predictions; they hold a digest of its label column."""
-    return _text("predict", **_labelled(config, manifest, target))
+    chosen = config.target(target)
+    labels = label_digest(manifest.column(chosen.column))
+    return _text("probe", manifest=str(manifest.path), target=chosen, labels=labels)
 
 
 def tables(config: Config) -> str:
@@ -261,13 +260,6 @@ def _preparation(config: Config, manifest: Manifest) -> str:
 def _valid(config: Config) -> dict[str, Any]:
     """What of the store section decides what is in a store: where patches are read from does not."""
     return config.store.model_dump(mode="json", exclude={"packed"})
-
-
-def _labelled(config: Config, manifest: Manifest, target: str) -> dict[str, Any]:
-    """What says of a target which labels it has."""
-    chosen = config.target(target)
-    labels = label_digest(manifest.column(chosen.column))
-    return {"manifest": str(manifest.path), "target": chosen, "labels": labels}
 
 
 def _store_stamp(folder: Path, row: Row) -> str:

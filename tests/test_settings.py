@@ -62,7 +62,6 @@ def texts(folder, overlay=None, rows=ROWS) -> dict[str, str]:
         "baseline": settings.baseline("laa-950"),
         "splits": settings.splits(chosen),
         "probe": settings.probe(chosen, manifest, "fev1"),
-        "predict": settings.predict(chosen, manifest, "fev1"),
         "tables": settings.tables(chosen),
         "figures": settings.figures(chosen, manifest),
     }
@@ -112,7 +111,7 @@ TARGETS = STUDY["evaluation"]["targets"]
         ({"evaluation": {"stratify": "gold"}}, {"splits"}),
         (
             {"evaluation": {"targets": [TARGETS[0] | {"log": True}]}},
-            {"probe", "predict", "tables", "figures"},
+            {"probe", "tables", "figures"},
         ),
         ({"evaluation": {"targets": TARGETS[:1]}}, {"tables"}),
         # the machine, and where results lie, change no result
@@ -132,7 +131,7 @@ def test_a_changed_setting_reaches_exactly_its_stages(study, overlay, stages):
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ({"fev1": "70"}, {"probe", "predict", "figures"}),
+        ({"fev1": "70"}, {"probe", "figures"}),
         ({"gold": "3"}, set()),  # the target of another probe
         ({"note": "coughed"}, set()),
         ({"subject": "p9"}, {"cohort"}),
@@ -283,7 +282,7 @@ def test_weights_of_lungmask_are_seen_by_their_stamp(study):
 
 def test_a_new_row_touches_no_scan_and_no_pretraining(study):
     new = {"scan": "c", "subject": "p3", "image": "c.nii", "fev1": "50", "gold": "2", "note": ""}
-    assert changed(study, rows=[*ROWS, new]) == {"cohort", "probe", "predict", "figures"}
+    assert changed(study, rows=[*ROWS, new]) == {"cohort", "probe", "figures"}
 
 
 def test_a_replaced_image_is_seen_and_its_absence_too(study):

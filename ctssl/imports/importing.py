@@ -142,9 +142,10 @@ def _check_method(method: str, states: Sequence[State]) -> None:
     for state in states:
         there = {name.removeprefix("encoder_q.") for name in state.tensors}
         seems = next((other for other, sign in _SIGNS.items() if sign in there), method)
-        if seems != method and _SIGNS[method] not in there:
+        if seems != method:
+            alike = " (or of PCRL without its projector)" if seems == "models-genesis" else ""
             raise WeightsError(
-                f"{state.path} is a file of {seems} by the names of its tensors, not of {method}",
+                f"{state.path} is a file of {seems}{alike} by the names of its tensors, not of {method}",
                 f"say --method {seems}, or name another file",
             )
 
@@ -159,7 +160,7 @@ def _card(
         "atlas": PUBLISHED_ATLAS if landmarks else None,
         "landmarks": landmarks,
         "spacing_mm": 1.0,
-        "axes": "LAS",
+        "axes": "LAS" if landmarks else None,
         "patch_voxels": 32 if landmarks else None,
         "window_hu": [options.hu_min, options.hu_max],
         "imported": [{"file": path.name, "sha256": _sha256(path)} for path in files],

@@ -13,6 +13,7 @@ from ctssl.config.methods import OPTIONS
 from ctssl.config.study import Pretraining, Target
 from ctssl.errors import CohortError
 from ctssl.jobs.boxes import folder_of, open_boxes, with_boxes
+from ctssl.jobs.predict import write_final
 from ctssl.jobs.rows import check_unchanged, read_rows, some_rows
 from ctssl.log import tell
 from ctssl.manifest import read_manifest
@@ -142,8 +143,8 @@ def splits(text: str, scans: Path, out: Path) -> None:
     write_splits(out, subjects, strata, settings["folds"], settings["split_seed"])
 
 
-def probe(text: str, features: Path, splits: Path, out: Path) -> None:
-    """Write the cross-validated prediction of one target from one table of features."""
+def probe(text: str, features: Path, splits: Path, out: Path, final: Path) -> None:
+    """Write the cross-validated prediction of one target, and the probe of all its labels (`final`)."""
     from ctssl.evaluate.labels import read_labels
     from ctssl.evaluate.probes import probe as cross_validate
     from ctssl.evaluate.probes import write_probe
@@ -153,9 +154,9 @@ def probe(text: str, features: Path, splits: Path, out: Path) -> None:
     target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]), images=False)
     column = manifest.column(target.column)
     check_unchanged(settings["labels"], stage_settings.label_digest(column), manifest)
-    folds = read_splits(splits)
-    result = cross_validate(read_features(features), read_labels(column, target), folds, target)
-    write_probe(out, result)
+    table, known, folds = read_features(features), read_labels(column, target), read_splits(splits)
+    write_probe(out, cross_validate(table, known, folds, target))
+    write_final(final, table, known, folds, target)
 
 
 def tables(text: str, probes: Sequence[Path], csv_path: Path, markdown: Path) -> None:

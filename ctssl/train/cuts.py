@@ -193,12 +193,13 @@ def whole(box: Box, cut: Whole, cache: Path | None) -> np.ndarray:
 
 
 def _on_voxels(box: Box, cut: Whole) -> np.ndarray:
-    hu = box.whole("volume")
     if cut.field_mm is None:
-        return resized(hu, cut.extent)
+        return resized(box.whole("volume"), cut.extent)
     field = np.array(cut.field_mm) / box.spacing_mm  # voxels
     middle = box.lungs.mean(0)
-    low = np.floor(middle - field / 2).astype(int)
+    # beyond the box all is air: a field that is far too large is not read whole
+    reach = np.maximum(middle, box.shape - middle) + field / cut.extent
+    low = np.floor(middle - np.minimum(field / 2, reach)).astype(int)
     high = np.ceil(2 * middle).astype(int) - low  # as far on the other side
     return resized(box.read("volume", low, high), cut.extent, field.tolist())
 

@@ -45,6 +45,7 @@ def batch_of(people, phase, scans, landmark=LANDMARK, groups=None, epoch=0):
 def spied(method, phase, batch):
     """What went into the query encoder and what came out, call by call, and the loss's terms."""
     seen, keys = [], phase.keys(batch)
+    method.before_loss(phase, Made(keys, batch.subjects, LANDMARK))
     note = lambda _, inputs, out: seen.append((*inputs, out.detach()))  # noqa: E731
     hook = method.query.encoder.register_forward_hook(note)
     terms = phase.loss(batch, keys)
@@ -66,16 +67,23 @@ def in_numpy(sums, keys, queue, owners, subjects, temperature):
     return np.array(losses)
 
 
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize(("beta", "temperature"), [(1.0, 0.2), (0.3, 0.5)])
-def test_the_loss_is_that_of_the_formulas(eight, beta, temperature):
-    """Local InfoNCE, and InfoNCE of the sum of the neighbours a scan shows with the same keys and queue."""
-    method, phase = build(eight, beta=beta, temperature=temperature, random_negatives=True)
-    method.queue.subjects[LANDMARK, :4] = torch.tensor([0, 2, 5, 7])
+def test_the_loss_is_that_of_the_formulas(eight, beta, temperature, together):
+    """Local InfoNCE, and InfoNCE of the sum of the neighbours a scan shows with the same keys and queue.
+
+    Together: in place of the five oldest of the queue come the five keys of this step.
+    """
+    changes = {"beta": beta, "temperature": temperature, "batch_negatives": together}
+    method, phase = build(eight, random_negatives=True, **changes)
+    method.queue.subjects[LANDMARK, 6:10] = torch.tensor([0, 2, 5, 7])
+    queue, owners = (t.numpy().copy() for t in method.queue.keys(LANDMARK))
     scans = [4, 2, 0, 5, 7]
     batch = batch_of(eight, phase, scans)
     calls, keys, terms = spied(method, phase, batch)
     outs = [unit(out.double().numpy()) for *_, out in calls]
-    queue, owners = (t.numpy() for t in method.queue.keys(LANDMARK))
+    if together:
+        queue[:5], owners[:5] = keys, scans
     given = keys.double().numpy(), queue.astype(float), owners
     local = in_numpy(outs[0], *given, scans, temperature)
     sums, showing = np.zeros((5, 16)), {0: [4, 0, 5, 7], 3: [4, 0, 7]}
@@ -179,12 +187,16 @@ def test_a_view_depends_on_no_other_scan_of_the_batch(eight):
     torch.testing.assert_close(one[[2, 1]], two)
 
 
-def test_only_the_landmarks_own_keys_are_kept_and_the_key_network_follows(eight):
-    method, phase = build(eight, momentum=0.75)
+@pytest.mark.parametrize("together", [True, False])
+def test_only_the_landmarks_own_keys_are_kept_and_the_key_network_follows(eight, together):
+    method, phase = build(eight, momentum=0.75, batch_negatives=together)
     batch = batch_of(eight, phase, [4, 2, 0, 7])
     before, vectors = method.key.encoder.conv1.weight.clone(), method.queue.vectors.clone()
     keys = phase.keys(batch)
     assert keys.shape == (4, 16)
+    made = Made(keys, batch.subjects, LANDMARK)
+    method.before_loss(phase, made)
+    assert torch.equal(method.queue.vectors, vectors) is not together
     phase.loss(batch, keys)["total"].backward()
     assert all(p.grad is None for p in method.key.parameters())
     assert all(p.grad is not None for p in phase.parameters)
@@ -192,7 +204,7 @@ def test_only_the_landmarks_own_keys_are_kept_and_the_key_network_follows(eight)
         for parameter in phase.parameters:
             parameter.add_(0.1)
     settle(method, lambda noted: noted)
-    method.after_step(phase, Made(keys, batch.subjects, LANDMARK))
+    method.after_step(phase, made)
     query = method.query.encoder.conv1.weight.detach()
     torch.testing.assert_close(method.key.encoder.conv1.weight, 0.75 * before + 0.25 * query)
     assert (method.queue.vectors != vectors).any(2).sum(1).tolist() == [0, 4, 0, 0, 0, 0]

@@ -14,6 +14,7 @@ from ctssl.prepare.atlas import write_card
 
 pytestmark = pytest.mark.xdist_group("workflow")
 
+FAULTS = Path(__file__).parents[1] / "faults"
 RUN = """
   - name: boxed
     method: moco-v2
@@ -35,6 +36,43 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     (study.folder / "study.yaml").write_text(CONFIG)
     study.snakemake()
     return study
+
+
+@pytest.mark.slow
+def test_from_images_a_crash_of_one_box_leaves_that_scan_out_until_it_is_tried_again(finished, tmp_path):
+    study = finished.copy(tmp_path / "study")
+    before = study.values()
+    study.change("evaluation:", f"{RUN.strip(chr(10))}\nevaluation:")
+    rows = study.rows()
+    study.write_rows([*rows, rows[0] | {"scan": "crash-box", "subject": "new", "fev1pp": "", "severe": ""}])
+    plan = study.plan()
+    assert [plan[rule] for rule in ("volume", "register", "store", "box", "pretrain")] == [1, 1, 1, 5, 1]
+    assert "1 of 5 scans excluded" in study.snakemake(python_path=FAULTS)
+    [lost] = study.failures()
+    assert (lost["scan"], lost["stage"]) == ("crash-box", "box")
+    assert lost["reason"] == "the computation crashed (SIGSEGV)"
+    log = (study.results / "logs/box/crash-box.log").read_text()
+    assert log.count("---- attempt 2 ----\n") == 1
+    for row in ("tiny", "boxed"):
+        assert len(pd.read_parquet(study.results / f"features/{row}_seed0_all.parquet")) == 4
+    after = study.values()
+    old = [name for name in before if name.startswith(("stores/", "registration/", "volumes/", "runs/"))]
+    assert {name: before[name] for name in old} == {name: after[name] for name in old}
+    assert study.plan() == {}
+    assert "crash-box: excluded at box" in study.ctssl("status").stdout
+
+    assert study.ctssl("retry", "crash-box").returncode == 0
+    plan = study.plan()
+    assert [plan[rule] for rule in ("volume", "register", "store", "box")] == [1, 1, 1, 1]
+    assert "pretrain" not in plan
+    study.snakemake()
+    assert study.failures() == []
+    again = study.values()
+    kept = [name for name in after if name.startswith(("stores/", "runs/")) and "crash" not in name]
+    assert {name: after[name] for name in kept} == {name: again[name] for name in kept}
+    made = pd.read_csv(study.results / "predictions/boxed_seed0_all/fev1pp.csv")
+    assert (made.scan.tolist(), made.n.tolist()) == (["crash-box"], [4])
+    assert made.prediction.notna().all()
 
 
 @pytest.mark.slow
