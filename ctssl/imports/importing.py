@@ -35,6 +35,9 @@ _SIGNS = {
 }
 """Method -> a tensor that files of no method above it have."""
 
+_ALIKE = {("pcrl", "models-genesis")}
+"""(asked for, what a file seems to be) where names cannot tell: a U-Net of PCRL without its projector."""
+
 
 def import_weights(
     files: Sequence[Path],
@@ -142,10 +145,9 @@ def _check_method(method: str, states: Sequence[State]) -> None:
     for state in states:
         there = {name.removeprefix("encoder_q.") for name in state.tensors}
         seems = next((other for other, sign in _SIGNS.items() if sign in there), method)
-        if seems != method:
-            alike = " (or of PCRL without its projector)" if seems == "models-genesis" else ""
+        if seems != method and (method, seems) not in _ALIKE:
             raise WeightsError(
-                f"{state.path} is a file of {seems}{alike} by the names of its tensors, not of {method}",
+                f"{state.path} is a file of {seems} by the names of its tensors, not of {method}",
                 f"say --method {seems}, or name another file",
             )
 

@@ -11,7 +11,10 @@ from ctssl.imports import Converted
 from ctssl.imports.state import State, one
 
 _PROJECTOR = {r"(aug_)?fc[12]\.(weight|bias)$": "projector"}
-_ALIKE = "a file of PCRL without its projector has the same tensors: --method is taken at its word"
+_ALIKE = (
+    "files of models-genesis, and of pcrl without its projector, have the same tensors: --method was taken "
+    "at its word"
+)
 
 
 def convert_models_genesis(states: Sequence[State]) -> Converted:
@@ -23,7 +26,7 @@ def convert_models_genesis(states: Sequence[State]) -> Converted:
 def convert_pcrl(states: Sequence[State]) -> Converted:
     """The tensors of the U-Net, without what PCRL puts on it."""
     state = one(states).without(_PROJECTOR)
-    return Converted({}, _network(state), state.dropped)
+    return Converted({}, _network(state), state.dropped, notes=[] if state.dropped["projector"] else [_ALIKE])
 
 
 def _network(state: State) -> dict[str, Tensor]:

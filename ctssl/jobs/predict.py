@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctssl.config.study import Target
-from ctssl.errors import ConfigError
+from ctssl.errors import CohortError, ConfigError
 from ctssl.escaping import in_csv
 from ctssl.files import write_whole
 from ctssl.log import tell
@@ -39,7 +39,11 @@ def write_final(
     else:
         fitted = fit_predictor(features, labels, folds, target)
         said, found = fitted.note, fitted.predict(asked)
-        write_predictor(out, fitted)
+        try:
+            write_predictor(out, fitted)
+        except CohortError as error:  # the job's other results are as good as ever
+            said = error.message
+            write_no_predictor(out, target, said)
     _write_predictions(out.with_suffix(".csv"), found)
     if said:
         tell(f"final probe of {target.name}: {said}")

@@ -72,8 +72,9 @@ def export_model(model: SharedModel, out: Path, sharing: Sharing) -> str:
     try:
         part.mkdir()
         about = _write_atlas(source, part / "atlas", known, sharing) if source else ""
+        axes = atlases.read_atlas(source).axes if source else ""
         (part / weights.CARD).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
-        (part / README).write_text(_page(card, known, about, model.path))
+        (part / README).write_text(_page(card, known, (about, axes), model.path))
         shutil.copyfile(model.path, part / weights.TENSORS)
         load_model(part, atlas=part / "atlas" if source else None)  # whole, and of one piece
         if out.exists():
@@ -86,8 +87,8 @@ def export_model(model: SharedModel, out: Path, sharing: Sharing) -> str:
     return f"{out}: {', '.join(held)}"
 
 
-def _page(card: dict[str, Any], known: Preparation | None, atlas_source: str, path: Path) -> str:
-    """`readme` of weights at a path.
+def _page(card: dict[str, Any], known: Preparation | None, atlas: tuple[str, str], path: Path) -> str:
+    """`readme` of weights at a path, and of an atlas's source and axes.
 
     Raises:
         WeightsError: their card lacks what it tells.
@@ -95,7 +96,7 @@ def _page(card: dict[str, Any], known: Preparation | None, atlas_source: str, pa
     from jinja2 import UndefinedError
 
     try:
-        return readme(card, known, atlas_source)
+        return readme(card, known, *atlas)
     except (UndefinedError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"the card of {path} lacks what a stranger must know, or has it in another form: {error}",
@@ -103,13 +104,14 @@ def _page(card: dict[str, Any], known: Preparation | None, atlas_source: str, pa
         ) from error
 
 
-def readme(card: dict[str, Any], known: Preparation | None, atlas_source: str) -> str:
+def readme(card: dict[str, Any], known: Preparation | None, atlas_source: str, axes: str = "") -> str:
     """The model card in Markdown, with the front matter that Hugging Face reads.
 
     Args:
         card: what goes into model.json.
         known: how scans are prepared, or None.
         atlas_source: a key of atlas.source, or another word; empty: no atlas goes with it.
+        axes: of the atlas that goes with it, for a card that has none.
     """
     import yaml
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -125,6 +127,9 @@ def readme(card: dict[str, Any], known: Preparation | None, atlas_source: str) -
         known=known,
         registration=known.registering["registration"] if known else {},
         held=bool(atlas_source),
+        axes=_words(card.get("axes") or axes),
+        whole=_sides(card["options"].get("volume_voxels")),
+        windows=_sides(card["options"].get("crop_voxels")),
         imported=[
             {"name": _words(file["file"]), "sha256": file["sha256"]} for file in card.get("imported") or []
         ],
@@ -193,6 +198,13 @@ def _one_line(text: str | None) -> str:
 def _words(value: Any) -> Any:
     """A value for the page: texts cannot be taken for Markdown."""
     return in_markdown_template(value) if isinstance(value, str) else value
+
+
+def _sides(voxels: Any) -> str:
+    """Of an option; empty when the method has it not."""
+    if not voxels:
+        return ""
+    return " x ".join(str(int(side)) for side in (voxels if isinstance(voxels, list) else [voxels] * 3))
 
 
 def _quartiles(values: list[float]) -> str:

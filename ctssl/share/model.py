@@ -105,7 +105,7 @@ class SharedModel:
         Args:
             patches_hu: (B, E, E, E) HU, axes z, y, x along the atlas's axes and at its spacing (see `card`);
                 E is `patch_voxels`.
-            coords: (B, 3) x, y, z of the patches' middles in the atlas, in [0, 1] as `coordinates`. Every
+            coords: (B, 3) x, y, z of the patches' places in the atlas, on the scale of `coordinates`. Every
                 method takes them, also one whose features do not depend on the place.
 
         Raises:

@@ -45,7 +45,7 @@ def write(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
     data = encoded(tensors)
     card = {**card, "sha256": sha256(data).hexdigest()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".json").write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+    write_whole(path.with_suffix(".json"), (json.dumps(card, indent=1, sort_keys=True) + "\n").encode())
     write_whole(path, data)
 
 

@@ -28,6 +28,9 @@ def rows():
         ("train", "step_only_patches_per_s", "steps alone"),
         ("train", "recipe_patches_per_s", "published recipe, float32, one patch after the other"),
         ("train", "recipe_with_kept_memory_patches_per_s", "the same, freed memory kept as by ours"),
+        ("condconv", "conditioned_patches_per_s", "location-conditioned trunk of drasclr"),
+        ("condconv", "plain_patches_per_s", "the same trunk without experts"),
+        ("condconv", "loop_patches_per_s", "a kernel and a convolution for each patch, as released"),
     ],
 )
 def test_the_page_says_what_was_measured(file, key, row):
@@ -43,3 +46,10 @@ def test_shares_follow_from_their_figures():
     assert f"{train['times_recipe']:.1f} times the recipe" in PAGE
     assert f"{store['times_zarr_python']:.0f} times zarr-python" in PAGE
     assert f"{store['share_of_memmap']:.2f} of the memory map" in PAGE
+    condconv = json.loads((DOCS / "results/condconv.json").read_text())
+    conditioned, plain, loop = (
+        condconv[f"{kind}_patches_per_s"] for kind in ("conditioned", "plain", "loop")
+    )
+    assert f"{conditioned / plain:.2f} of the plain trunk (target 0.9)" in PAGE
+    assert f"the released loop reaches {loop / plain:.2f} of it" in PAGE
+    assert conditioned >= 0.9 * plain

@@ -147,11 +147,14 @@ def test_the_trunk_of_pcrl_alone_is_that_of_models_genesis_and_both_are_told(tmp
     assert {n: t.shape for n, t in trunk.items()} == {n: t.shape for n, t in genesis.items()}
     path = checkpoints.saved(tmp_path / "a.pt", trunk)
     said = import_weights([path], "models-genesis", tmp_path / "a.safetensors")
-    assert "PCRL without its projector has the same tensors" in said
+    assert "--method was taken at its word" in said
     card = json.loads((tmp_path / "a.json").read_text())
     assert (card["atlas"], card["axes"], card["landmarks"]) == (None, None, 0)
-    with pytest.raises(WeightsError, match=r"models-genesis .or of PCRL without its projector"):
-        import_weights([path], "pcrl", tmp_path / "b.safetensors")
+    said = import_weights([path], "pcrl", tmp_path / "b.safetensors")
+    assert "--method was taken at its word" in said
+    assert json.loads((tmp_path / "b.json").read_text())["method"] == "pcrl"
+    whole = checkpoints.saved(tmp_path / "whole.pt", fill.state("pcrl"))
+    assert "word" not in import_weights([whole], "pcrl", tmp_path / "c.safetensors")
 
 
 def test_options_that_no_file_tells_are_chosen(tmp_path):

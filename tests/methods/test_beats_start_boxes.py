@@ -21,7 +21,8 @@ SCANS = 60
 
 MOCO = {
     **{"volume_voxels": 32, "field_mm": 48, "feature_size": 32, "projection_size": 16, "volume_batch": 30},
-    **{"bn_groups": 2, "queue_size": 30, "momentum": 0.9, "epochs": 50, "learning_rate": 0.03},
+    **{"bn_groups": 2, "queue_size": 30, "momentum": 0.9, "epochs": 30, "learning_rate": 0.03},
+    "hu_max": -600,  # holes differ from the lung around them by a tenth of the published window
     "augment": {
         **{"steps": ["noise", "warp"], "translation_voxels": 1, "elastic_magnitude": 0},
         **{"rotation_deg": 5, "scale": 0.05},
@@ -38,7 +39,7 @@ def holed():
     rng = np.random.default_rng(8)
     shares = []
     for number in range(SCANS):
-        grain = gaussian_filter(rng.normal(size=mask.shape), rng.uniform(0.8, 2.5))
+        grain = gaussian_filter(rng.normal(size=mask.shape), rng.uniform(2, 4))
         shares.append(rng.uniform(0.05, 0.3))
         holes = grain > np.quantile(grain, 1 - shares[-1])
         hu = np.where(mask > 0, np.where(holes, -970, rng.uniform(-880, -800)), 40)
@@ -75,10 +76,11 @@ def trained(method, people, epochs, rate):
 
 @pytest.mark.slow
 def test_moco_beats_its_own_start(holed):
-    """R2 of the share of holes: 0.17, where the start with the cohort's statistics has -0.38 (seen).
+    """R2 of the share of holes: 0.18 beside -0.21 of the start with the cohort's statistics (seen).
 
-    The last losses are 2.6 where guessing is 3.4. With the published shift and elastic warp they stay there,
-    and `embedding_std` falls to 0.2: two views of lungs this small share too little.
+    By seed 2 it is 0.14 beside -0.50. The last losses are 2.6 and 2.8, where guessing is 3.4. Of holes half
+    as wide, which volumes of 32 voxels hardly show, one seed of the two learnt nothing in this time: the
+    loss stayed that of guessing and `embedding_std` fell to 0.15.
     """
     torch.manual_seed(1)
     options = OPTIONS["moco-v2"].model_validate(MOCO)

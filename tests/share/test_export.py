@@ -88,6 +88,29 @@ def test_the_page_says_what_a_stranger_must_know(results, tmp_path):
     assert (card["axes"], card["window_hu"], card["spacing_mm"]) == ("LPS", [-1024, 240], 1.0)
 
 
+@pytest.mark.parametrize(
+    ("method", "seen"),
+    [
+        ("moco-v2", "| volume | the lungs on 128 x 128 x 128 voxels"),
+        ("models-genesis", "| windows | over the lungs, 32 x 64 x 64 voxels"),
+    ],
+)
+def test_the_page_of_a_method_of_whole_lungs_tells_of_no_patches(results, tmp_path, method, seen):
+    models.save(results / "runs/small/seed0/all", method)
+    export_model(model_of(results), tmp_path / "out", Sharing())
+    _, body = front_and_body(tmp_path / "out")
+    assert seen in body
+    assert "takes the box of the lungs" in body
+    assert "patches" not in body
+    assert "landmarks," not in body
+
+
+def test_the_page_of_random_weights_says_that_nothing_was_learnt(results, tmp_path):
+    models.save(results / "runs/small/seed0/all", "untrained")
+    export_model(model_of(results), tmp_path / "out", Sharing())
+    assert "Nothing was learnt" in front_and_body(tmp_path / "out")[1]
+
+
 def test_what_nobody_stated_is_not_stated(results, tmp_path):
     models.save(results / "runs/small/seed0/all")
     export_model(model_of(results), tmp_path / "out", Sharing())
@@ -172,9 +195,10 @@ def test_imported_weights_say_where_they_come_from_and_what_else_is_needed(tmp_p
 
 
 def test_an_atlas_that_weights_were_given_goes_with_them_and_is_found(tmp_path, results):
-    path = models.save(tmp_path / "in", atlas=None, landmarks=0, preparation=None)
+    path = models.save(tmp_path / "in", atlas=None, landmarks=0, preparation=None, axes=None)
     given = ctssl.load_model(path, atlas=results / "atlas")
     export_model(given, tmp_path / "out", Sharing())
+    assert "| axes | LPS" in front_and_body(tmp_path / "out")[1]
     assert ctssl.load_model(tmp_path / "out").needed_atlas() == tmp_path / "out/atlas"
     assert "--atlas" not in (tmp_path / "out/README.md").read_text()
 
