@@ -17,7 +17,7 @@ from ctssl.cards import read_card
 from ctssl.config import Config
 from ctssl.config.prepare import Atlas
 from ctssl.errors import ConfigError
-from ctssl.manifest import Manifest, Row, stamp
+from ctssl.manifest import Manifest, stamp
 from ctssl.recipes import RECIPES
 from ctssl.sources import atlas_scan, contents, images
 
@@ -109,11 +109,13 @@ def cohort(config: Config, manifest: Manifest) -> str:
     values |= {"scans": digest(members(manifest)), "kept": digest(kept(manifest))}
     if config.reports.file_names:
         values["file_names"] = True
+    boxed = any(run.options.boxes for run in config.runs)
     if config.prepared is not None:
-        stores = (f"{row.scan} {row.exclude} {_store_stamp(config.prepared, row)}" for row in manifest.rows)
+        folder = config.prepared
+        stores = (f"{row.scan} {row.exclude} {_stamps(folder, row.scan, boxed)}" for row in manifest.rows)
         values |= {"prepared": str(config.prepared), "atlas": prepared_atlas(config.prepared)}
         values |= {"stores": digest(stores)}
-    elif any(run.options.boxes for run in config.runs):
+    elif boxed:
         values["boxes"] = True
     return _text("cohort", **values)
 
@@ -262,9 +264,11 @@ def _valid(config: Config) -> dict[str, Any]:
     return config.store.model_dump(mode="json", exclude={"packed"})
 
 
-def _store_stamp(folder: Path, row: Row) -> str:
-    store = folder / "stores" / row.scan
-    return " ".join(stamp(store / name) for name in ("status.json", "store.json"))
+def _stamps(folder: Path, scan: str, boxed: bool) -> str:
+    """What tells that a scan's store, or its box where runs need boxes, was replaced in a prepared folder."""
+    cards = {"stores": "store.json"} | ({"boxes": "box.json"} if boxed else {})
+    files = [folder / room / scan / name for room, card in cards.items() for name in ("status.json", card)]
+    return " ".join(map(stamp, files))
 
 
 def _text(stage: str, **values: Any) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ctssl.bench.methods import trained_methods
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "training.md").read_text()
 
@@ -53,3 +55,21 @@ def test_shares_follow_from_their_figures():
     assert f"{conditioned / plain:.2f} of the plain trunk (target 0.9)" in PAGE
     assert f"the released loop reaches {loop / plain:.2f} of it" in PAGE
     assert conditioned >= 0.9 * plain
+
+
+def test_the_costs_of_methods_are_those_measured():
+    measured = json.loads((DOCS / "results/methods.json").read_text())["methods"]
+    part = (DOCS / "methods.md").read_text().split("\n## What they cost\n")[1].split("\n## ")[0]
+    found = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if "| " in line
+    ]
+    expected = []
+    for method, values in measured.items():
+        for phase, of_phase in values["phases"].items():
+            name = f"{method}, {phase}" if len(values["phases"]) > 1 else method
+            steps = (of_phase[key] for key in ("samples_per_step", "s_per_step", "s_per_1000_samples"))
+            whole = [f"{values['parameters']:,}", str(values["features"])]
+            last = [f"{values['embed_s_per_scan']:g}", f"{values['peak_memory_mb']:,}"]
+            expected.append([name, of_phase["unit"], *(f"{n:g}" for n in steps), *whole, *last])
+    assert found[1:] == expected
+    assert set(measured) == set(trained_methods())

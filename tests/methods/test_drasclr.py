@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 from golden import fill_drasclr
+from scipy.spatial.transform import Rotation
 from train import synthetic
 
 from ctssl.config.methods import DrasCLR as Options
 from ctssl.methods import Made
 from ctssl.methods.drasclr import DrasCLR
-from ctssl.networks.batchnorm import settle
+from ctssl.networks.batchnorm import GroupedBatchNorm, settle
 from ctssl.train.batches import Cohort, Sample, read_batch
 from ctssl.train.neighbours import nearest, own_rows, shown_neighbours, with_neighbours
 
@@ -219,6 +220,17 @@ def test_keys_do_not_depend_on_neighbours(eight):
     torch.testing.assert_close(*made)
 
 
+def test_keys_are_normalised_by_their_own_batch_and_its_statistics_are_kept(eight):
+    method, phase = build(eight)
+    norms = [m for m in method.key.encoder.modules() if isinstance(m, GroupedBatchNorm)]
+    before = [norm.running_mean.clone() for norm in norms]
+    one, two = (phase.keys(batch_of(eight, phase, [4, 2, 0, last])) for last in (7, 5))
+    assert not torch.allclose(one[:3], two[:3], atol=1e-3)
+    settle(method, lambda noted: noted)
+    for norm, old in zip(norms, before, strict=True):
+        assert not torch.equal(norm.running_mean, old)
+
+
 def test_a_batch_of_no_landmark_is_refused(eight):
     _, phase = build(eight)
     batch = replace(batch_of(eight, phase, [4, 2]), landmark=None)
@@ -237,9 +249,12 @@ def by_hand(points, count):
 
 @pytest.mark.parametrize("count", [1, 2, 6, 40])
 def test_nearest_landmarks_by_distance_then_number(count):
-    """On a grid of 26 mm, where up to six are equally near, moved so that distances are not exact."""
+    """On a grid of 26 mm, where up to six are equally near, turned so that distances are not exact."""
     grid = np.stack(np.meshgrid(*[np.arange(3.0)] * 3, indexing="ij"), -1).reshape(-1, 3) * 26
-    points = grid + np.array([-189.122, -9.958, -1132.5])
+    moved = np.array([-189.122, -9.958, -1132.5])
+    points = Rotation.from_euler("zyx", [0.3, -0.2, 0.1]).apply(grid) + moved
+    six = np.linalg.norm(points[[4, 10, 12, 14, 16, 22]] - points[13], axis=1)
+    assert len(set(six)) > 1, "rounding tells them apart"
     found = nearest(points, count)
     assert found.shape == (27, min(count, 26))
     np.testing.assert_array_equal(found, by_hand(points, count)[:, :26])

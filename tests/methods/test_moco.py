@@ -13,6 +13,7 @@ from ctssl.config.methods import MocoV2 as Options
 from ctssl.methods import Made
 from ctssl.methods.moco import MocoV2, scaled
 from ctssl.networks.volume import LAST_EDGE, VolumeEncoder
+from ctssl.store.boxes import box_of
 from ctssl.store.layout import AIR_HU
 from ctssl.train.batches import Cohort
 from ctssl.train.cuts import cut_sample, embedded_cuts, read_cuts
@@ -114,10 +115,22 @@ def test_features_are_the_mean_over_space_before_the_head(boxed):
 
 
 def test_the_size_of_lungs_stays_unless_the_box_is_stretched(boxed):
-    """Lungs of half the size fill half of a fixed field along each axis."""
-    method, stretched = build(boxed), build(boxed, field_mm=None)
-    assert method.query.cut.field_mm == (60, 60, 60)
-    assert stretched.query.cut.field_mm is None
+    """Lungs of half the size fill half of a fixed field along each axis; a stretched box hides it."""
+    small = lungs.lungs((20, 22, 26))
+    large = small.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    card = {"scan": "shown", "atlas": boxed.atlas.id, "spacing_mm": 1.0}
+    shown = [box_of(np.where(mask > 0, 0, AIR_HU), mask, card) for mask in (small, large)]
+
+    def extents(cut):
+        """Voxels along z, y, x that show lung, of the small ones and of the large."""
+        there = [embedded_cuts(box, cut).patches[0].numpy() > AIR_HU / 2 for box in shown]
+        return np.array([[np.ptp(along) + 1 for along in np.nonzero(lung)] for lung in there])
+
+    fixed = extents(build(boxed).query.cut)
+    assert (fixed[1] > 10).all()
+    assert np.abs(2 * fixed[0] - fixed[1]).max() <= 2
+    stretched = extents(build(boxed, field_mm=None).query.cut)
+    assert np.abs(stretched[0] - stretched[1]).max() <= 1
 
 
 def test_a_field_far_larger_than_the_chest_is_a_speck_in_air(boxed):

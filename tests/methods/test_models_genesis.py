@@ -152,6 +152,20 @@ def test_each_crop_of_a_scan_is_another(boxed):
 
 
 @quick
+def test_crops_are_normalised_with_those_of_their_scans_group(boxed):
+    """Three crops a scan, groups of three scans and of one: each group is restored as if it were alone."""
+    method = build(boxed, crops=3, bn_groups=2)
+    assert [phase.groups for phase in method.phases()] == [2]
+    batch, seen = replace(batch_of(method, boxed, number=3), groups=(3, 1)), []
+    method.query.network.register_forward_hook(lambda _, given, made: seen.append((given[1], made.detach())))
+    for part in (batch, batch.take([0, 1, 2], (3,)), batch.take([3], (1,))):
+        method.restore_loss(part, None)
+    (groups, together), (_, first), (_, second) = seen
+    assert list(groups) == [9, 3]
+    torch.testing.assert_close(together, torch.cat([first, second]))
+
+
+@quick
 def test_features_are_means_of_the_bottleneck_over_space_and_windows(boxed):
     method = build(boxed, window_step=0.7, least_lung=0.0)
     cuts = embedded_cuts(boxed.boxes["scan1"], method.query.cut)

@@ -22,6 +22,12 @@ RUN = """
 """
 
 
+def deliver_box(boxes: Path, scan: str, number: int) -> None:
+    """One scan's box, with a status as the box job writes it."""
+    lungs.write(boxes, scan, number, atlas())
+    Status(scan, True, "box").write(boxes / scan)
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Five stores and boxes, and what a run on patches made of them."""
@@ -29,8 +35,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     theirs = study.folder / "their stores"
     for number in range(5):
         deliver(theirs, f"s{number}", number, atlas())
-        lungs.write(theirs / "boxes", f"s{number}", number, atlas())
-        Status(f"s{number}", True, "box").write(theirs / "boxes" / f"s{number}")
+        deliver_box(theirs / "boxes", f"s{number}", number)
     write_card(theirs / "atlas", atlas(), {"source": "theirs"})
     study.write_rows([{"scan": f"s{n}", "subject": f"p{n}", "fev1pp": f"{90 - 9 * n}"} for n in range(5)])
     (study.folder / "study.yaml").write_text(CONFIG)
@@ -76,14 +81,14 @@ def test_from_images_a_crash_of_one_box_leaves_that_scan_out_until_it_is_tried_a
 
 
 @pytest.mark.slow
-def test_a_run_on_boxes_is_added_and_nothing_else_is_made_again(study):
+def test_a_run_on_boxes_is_added_and_a_replaced_box_is_noticed(study):
     config = study.folder / "study.yaml"
     head, runs, rest = CONFIG.partition("runs:\n")
     first, _, after = rest.partition("\nevaluation:")
     config.write_text(f"{head}{runs}{first.rstrip()}{RUN}\nevaluation:{after}")
     plan = study.plan()
-    assert plan["pretrain"] == plan["features"] == 1
-    assert not plan.keys() & {"store", "cohort", "splits", "baseline", "enough"}
+    assert plan["pretrain"] == plan["cohort"] == 1, "the cohort knows which boxes there are"
+    assert "store" not in plan
 
     theirs = study.folder / "their stores/boxes"
     away = theirs.rename(study.folder / "away")
@@ -100,3 +105,16 @@ def test_a_run_on_boxes_is_added_and_nothing_else_is_made_again(study):
     table = pd.read_parquet(study.results / "features/boxed_seed0_all.parquet")
     assert table.scan.tolist() == [f"s{n}" for n in range(5)]
     assert table.shape[1] == 2 + 128
+
+    weights = study.values()["runs/boxed/seed0/all/model.safetensors"]
+    shutil.rmtree(theirs / "s3")
+    deliver_box(theirs, "s3", 7)
+    plan = study.plan()
+    assert plan["cohort"] == 1
+    assert "pretrain" not in plan
+    study.snakemake()
+    after = pd.read_parquet(study.results / "features/boxed_seed0_all.parquet")
+    same = (after.iloc[:, 2:] == table.iloc[:, 2:]).all(axis=1)
+    assert same.tolist() == [True, True, True, False, True]
+    assert study.values()["runs/boxed/seed0/all/model.safetensors"] == weights
+    assert study.plan() == {}
