@@ -36,7 +36,9 @@ rule all:
         FAILURES,
         QUALITY,
         ENOUGH,
-        # Named here too: Snakemake does not miss a file that only finished jobs would read.
+        # Named here too: Snakemake does not miss files that only finished jobs would read.
+        of_every_scan("stores"),
+        of_every_scan("boxes") if BOXED else [],
         PACKED if CONFIG.store.packed else [],
         all_features(),
         all_tables(),

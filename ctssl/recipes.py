@@ -20,7 +20,6 @@ RECIPES: dict[str, int] = {
     "probe": 1,
     "fold": 1,
     "join": 1,
-    "predict": 1,
     "tables": 1,
     "figures": 1,
 }

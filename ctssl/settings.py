@@ -16,7 +16,7 @@ from ctssl.config import Config
 from ctssl.config.prepare import Atlas
 from ctssl.digests import digest, kept, label_digest, labelled_digest, members
 from ctssl.errors import ConfigError
-from ctssl.manifest import Manifest, Row, stamp
+from ctssl.manifest import Manifest, stamp
 from ctssl.recipes import RECIPES
 from ctssl.sources import atlas_scan, contents, images
 
@@ -108,10 +108,14 @@ def cohort(config: Config, manifest: Manifest) -> str:
     values |= {"scans": digest(members(manifest)), "kept": digest(kept(manifest))}
     if config.reports.file_names:
         values["file_names"] = True
+    boxed = any(run.options.boxes for run in config.runs)
     if config.prepared is not None:
-        stores = (f"{row.scan} {row.exclude} {_store_stamp(config.prepared, row)}" for row in manifest.rows)
+        folder = config.prepared
+        stores = (f"{row.scan} {row.exclude} {_stamps(folder, row.scan, boxed)}" for row in manifest.rows)
         values |= {"prepared": str(config.prepared), "atlas": prepared_atlas(config.prepared)}
         values |= {"stores": digest(stores)}
+    elif boxed:
+        values["boxes"] = True
     return _text("cohort", **values)
 
 
@@ -205,12 +209,9 @@ def splits(config: Config) -> str:
 
 def probe(config: Config, manifest: Manifest, target: str) -> str:
     """Settings of a probe; they hold a digest of its label column."""
-    return _text("probe", **_labelled(config, manifest, target))
-
-
-def predict(config: Config, manifest: Manifest, target: str) -> str:
-    """Settings of a final probe and its predictions; they hold a digest of its label column."""
-    return _text("predict", **_labelled(config, manifest, target))
+    chosen = config.target(target)
+    labels = label_digest(manifest.column(chosen.column))
+    return _text("probe", manifest=str(manifest.path), target=chosen, labels=labels)
 
 
 def tables(config: Config) -> str:
@@ -274,16 +275,11 @@ def _valid(config: Config) -> dict[str, Any]:
     return config.store.model_dump(mode="json", exclude={"packed"})
 
 
-def _labelled(config: Config, manifest: Manifest, target: str) -> dict[str, Any]:
-    """What says of a target which labels it has."""
-    chosen = config.target(target)
-    labels = label_digest(manifest.column(chosen.column))
-    return {"manifest": str(manifest.path), "target": chosen, "labels": labels}
-
-
-def _store_stamp(folder: Path, row: Row) -> str:
-    store = folder / "stores" / row.scan
-    return " ".join(stamp(store / name) for name in ("status.json", "store.json"))
+def _stamps(folder: Path, scan: str, boxed: bool) -> str:
+    """What tells that a scan's store, or its box where runs need boxes, was replaced in a prepared folder."""
+    cards = {"stores": "store.json"} | ({"boxes": "box.json"} if boxed else {})
+    files = [folder / room / scan / name for room, card in cards.items() for name in ("status.json", card)]
+    return " ".join(map(stamp, files))
 
 
 def _text(stage: str, **values: Any) -> str:

@@ -88,11 +88,6 @@ def of_every_scan(stage):
     return [] if CONFIG.prepared else [f"{RESULTS}/{stage}/{s}" for s in MANIFEST.scans]
 
 
-def boxes_of(run):
-    """The boxes that a run reads; none when its method takes patches."""
-    return of_every_scan("boxes") if run in BOXED else []
-
-
 def weights_of(run, seed, part):
     """The run's own weights, or those that it was given."""
     given = CONFIG.run(run).weights
@@ -134,8 +129,8 @@ def all_tables():
 
 
 def all_predictions():
-    """What every run says of scans without a label."""
-    return [f"{RESULTS}/predictions/{row}/{t}.json" for row in ROWS for t in TARGETS]
+    """What every run says of scans without a label; what the baselines say comes with the tables."""
+    return [f"{RESULTS}/predictions/{row}/{t}.csv" for row in ROWS for t in TARGETS]
 
 
 def attempt(wildcards, attempt):

@@ -1,4 +1,4 @@
-"""Features, folds, probes, predictions, tables and figures."""
+"""Features, folds, probes with what they predict, tables and figures."""
 
 
 rule features:
@@ -6,7 +6,6 @@ rule features:
         atlas=ATLAS_INPUT,
         scans=rules.cohort.output.scans,
         weights=lambda w: weights_of(w.run, w.seed, w.part),
-        boxes=lambda w: boxes_of(w.run),
     output:
         table=f"{RESULTS}/features/{{run}}_seed{{seed}}_{{part}}.parquet",
     log:
@@ -68,6 +67,9 @@ rule probe:
     output:
         result=f"{RESULTS}/probes/{{row}}/{{target}}.json",
         predictions=f"{RESULTS}/probes/{{row}}/{{target}}.csv",
+        # Of all labels, and of scans without one. In the same job: a process takes longer to start than this.
+        final=f"{RESULTS}/predictions/{{row}}/{{target}}.json",
+        unlabelled=f"{RESULTS}/predictions/{{row}}/{{target}}.csv",
     log:
         f"{RESULTS}/logs/probes/{{row}}_{{target}}.log",
     conda:
@@ -78,27 +80,7 @@ rule probe:
     shell:
         "exec ctssl stage probe --settings {params.settings:q} --log {log:q}"
         " --features {input.features:q} --splits {input.splits:q}"
-        " --out {output.result:q}"
-
-
-rule predict:
-    input:
-        features=f"{RESULTS}/features/{{row}}.parquet",
-        splits=rules.splits.output.folds,
-    output:
-        probe=f"{RESULTS}/predictions/{{row}}/{{target}}.json",
-        table=f"{RESULTS}/predictions/{{row}}/{{target}}.csv",
-    log:
-        f"{RESULTS}/logs/predictions/{{row}}_{{target}}.log",
-    conda:
-        "../envs/train.yaml"
-    threads: 1
-    params:
-        settings=lambda w: settings.predict(CONFIG, MANIFEST, w.target),
-    shell:
-        "exec ctssl stage predict --settings {params.settings:q} --log {log:q}"
-        " --features {input.features:q} --splits {input.splits:q}"
-        " --out {output.probe:q}"
+        " --out {output.result:q} --final {output.final:q}"
 
 
 rule tables:

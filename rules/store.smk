@@ -34,6 +34,7 @@ rule cohort:
     input:
         stores=of_every_scan("stores"),
         registrations=of_every_scan("registration"),
+        boxes=of_every_scan("boxes") if BOXED else [],
     output:
         failures=FAILURES,
         quality=QUALITY,
@@ -78,7 +79,6 @@ rule enough:
         quality=rules.cohort.output.quality,
         # Here and not in pretrain, which waits for this job: another input would retrain.
         packed=PACKED if CONFIG.store.packed else [],
-        boxes=of_every_scan("boxes") if BOXED else [],
     output:
         text=ENOUGH,
     log:

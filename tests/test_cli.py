@@ -121,8 +121,10 @@ def test_show_names_what_is_there_and_prints_the_table(results):
     (results / "tables").mkdir()
     (results / "tables/probes.md").write_text("| row | fev1 |\n")
     (results / "failures.csv").write_text("scan\n")
+    (results / "predictions").mkdir()
     said = call("show", "--results", results)
     assert str(results / "failures.csv") in said
+    assert f"predictions {results / 'predictions'}\n" in said
     assert "umap.png" not in said
     assert said.endswith("| row | fev1 |\n\n")
 

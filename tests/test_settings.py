@@ -65,7 +65,6 @@ def texts(folder, overlay=None, rows=ROWS) -> dict[str, str]:
         "join": settings.join(chosen, manifest, "one", "fev1"),
         "splits": settings.splits(chosen),
         "probe": settings.probe(chosen, manifest, "fev1"),
-        "predict": settings.predict(chosen, manifest, "fev1"),
         "tables": settings.tables(chosen),
         "figures": settings.figures(chosen, manifest),
     }
@@ -115,7 +114,7 @@ TARGETS = STUDY["evaluation"]["targets"]
         ({"evaluation": {"stratify": "gold"}}, {"splits", "fold"}),
         (
             {"evaluation": {"targets": [TARGETS[0] | {"log": True}]}},
-            {"probe", "predict", "tables", "figures"} | LABELLED,
+            {"probe", "tables", "figures"} | LABELLED,
         ),
         ({"evaluation": {"targets": TARGETS[:1]}}, {"tables"}),
         # the machine, and where results lie, change no result
@@ -137,7 +136,7 @@ def test_a_changed_setting_reaches_exactly_its_stages(study, overlay, stages):
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ({"fev1": "70"}, {"probe", "predict", "figures"} | LABELLED),
+        ({"fev1": "70"}, {"probe", "figures"} | LABELLED),
         ({"gold": "3"}, set()),  # the target of another probe
         ({"note": "coughed"}, set()),
         ({"subject": "p9"}, {"cohort"} | LABELLED),
@@ -288,7 +287,7 @@ def test_weights_of_lungmask_are_seen_by_their_stamp(study):
 
 def test_a_new_row_touches_no_scan_and_no_pretraining(study):
     new = {"scan": "c", "subject": "p3", "image": "c.nii", "fev1": "50", "gold": "2", "note": ""}
-    labelled = {"cohort", "probe", "predict", "figures"}
+    labelled = {"cohort", "probe", "figures"}
     assert changed(study, rows=[*ROWS, new]) == labelled | LABELLED
     assert changed(study, rows=[*ROWS, new | {"fev1": "NA"}]) == labelled, "no network is trained for it"
 

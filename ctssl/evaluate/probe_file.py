@@ -37,7 +37,8 @@ def write_predictor(path: Path, probe: Predictor) -> None:
     if len(text) > MOST_BYTES:
         raise CohortError(
             f"the probe of {probe.target.name} has {len(text) >> 20} MB, more than {MOST_BYTES >> 20}",
-            f"it has {len(probe.classes)} classes for {probe.weights.shape[2]} features: join rare classes",
+            f"with {len(probe.classes)} classes, {probe.weights.shape[2]} features, {probe.n} scans: join "
+            "rare classes, or use fewer features",
         )
     write_whole(path, text)
 

@@ -5,7 +5,7 @@ import re
 import warnings
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
@@ -13,7 +13,8 @@ import torch
 from ctssl.cards import open_file
 from ctssl.errors import WeightsError
 
-_ZIP = b"PK\x03\x04"
+_ZIP, _PICKLE, _TAR = b"PK\x03\x04", b"\x80", b"ustar"
+_TAR_PLACE = 257
 _MOST_PICKLE = 64 << 20
 """Names, shapes and options of the largest network have 0.1 MB; the tensors lie beside them."""
 
@@ -25,26 +26,30 @@ _DAMAGE = (
 
 
 def read_checkpoint(path: Path) -> dict[Any, Any]:
-    """What a .pt or .pth file holds, tensors on the CPU, those of newer files mapped and not read.
+    """What a .pt, .pth or .safetensors file holds, tensors on the CPU, mapped and not read where they can be.
 
     Beside tensors and plain values an argparse.Namespace is taken, which holds names and values (PCRL).
+    The kind of a file is told by its first bytes, whatever its name.
 
     Raises:
         WeightsError: the file is not there, damaged, or holds objects.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         with open_file(path) as file:
-            zipped = file.read(len(_ZIP)) == _ZIP
-            if zipped:
+            kind = _kind(file)
+            if kind == "zip":
                 _check_archive(file)
-        content = _load(path, mapped=zipped)
+        content = load_file(path) if kind == "safetensors" else _load(path, mapped=kind == "zip")
     except UnpicklingError as error:
         raise _refusal(path, str(error)) from error
-    except (FileNotFoundError, NotADirectoryError, *_DAMAGE) as error:
+    except (FileNotFoundError, NotADirectoryError, SafetensorError, *_DAMAGE) as error:
         said = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise WeightsError(
             f"{path} cannot be read as a checkpoint of torch: {said}",
-            "name a .pt or .pth file; if it is one, fetch it again and compare its size",
+            "name a .pt, .pth or .safetensors file; if it is one, fetch it again and compare its size",
         ) from error
     if not isinstance(content, dict):
         raise WeightsError(
@@ -52,6 +57,26 @@ def read_checkpoint(path: Path) -> dict[Any, Any]:
             "name a file with a state_dict, which keeps weights and no objects",
         )
     return content
+
+
+def _kind(file: BinaryIO) -> Literal["zip", "pickle", "safetensors"]:
+    """How a file begins, which is what is read.
+
+    Raises:
+        ValueError: as none that holds tensors.
+    """
+    start = file.read(512)
+    if start.startswith(_ZIP):
+        return "zip"
+    if start.startswith(_PICKLE):
+        return "pickle"
+    if start[8:9] == b"{":  # after eight bytes with the length of its header
+        return "safetensors"
+    if not start:
+        raise ValueError("it is empty")
+    if start[_TAR_PLACE:].startswith(_TAR):
+        raise ValueError("it is an archive of tar, which is to be unpacked")
+    raise ValueError(f"it begins with {start[:24]!r}, as no such file does")
 
 
 def _load(path: Path, *, mapped: bool) -> Any:
@@ -70,6 +95,9 @@ def _check_archive(file: BinaryIO) -> None:
     size = file.seek(0, 2)
     with ZipFile(file) as archive:
         entries = archive.infolist()
+    if not any(Path(entry.filename).name == "data.pkl" for entry in entries):
+        some = ", ".join(entry.filename for entry in entries[:3])
+        raise ValueError(f"it is an archive of other files, which is to be unpacked: {some!r}")
     if any(Path(entry.filename).name == "constants.pkl" for entry in entries):
         raise ValueError("it is a TorchScript archive, which is a program")
     if any(entry.compress_type != ZIP_STORED for entry in entries):

@@ -35,6 +35,9 @@ _SIGNS = {
 }
 """Method -> a tensor that files of no method above it have."""
 
+_ALIKE = {("pcrl", "models-genesis")}
+"""(asked for, what a file seems to be) where names cannot tell: a U-Net of PCRL without its projector."""
+
 
 def import_weights(
     files: Sequence[Path],
@@ -142,7 +145,7 @@ def _check_method(method: str, states: Sequence[State]) -> None:
     for state in states:
         there = {name.removeprefix("encoder_q.") for name in state.tensors}
         seems = next((other for other, sign in _SIGNS.items() if sign in there), method)
-        if seems != method and _SIGNS[method] not in there:
+        if seems != method and (method, seems) not in _ALIKE:
             raise WeightsError(
                 f"{state.path} is a file of {seems} by the names of its tensors, not of {method}",
                 f"say --method {seems}, or name another file",
@@ -159,7 +162,7 @@ def _card(
         "atlas": PUBLISHED_ATLAS if landmarks else None,
         "landmarks": landmarks,
         "spacing_mm": 1.0,
-        "axes": "LAS",
+        "axes": "LAS" if landmarks else None,
         "patch_voxels": 32 if landmarks else None,
         "window_hu": [options.hu_min, options.hu_max],
         "imported": [{"file": path.name, "sha256": _sha256(path)} for path in files],

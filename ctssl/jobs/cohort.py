@@ -9,7 +9,7 @@ from ctssl.config.prepare import Quality
 from ctssl.errors import CohortError
 from ctssl.jobs import prepared
 from ctssl.jobs.rows import check_unchanged, read_rows, write_rows
-from ctssl.jobs.status import STAGES, Status
+from ctssl.jobs.status import BOXES, STAGES, Status
 from ctssl.jobs.summary import BY_QUALITY
 from ctssl.log import Progress, say
 from ctssl.manifest import Row, read_manifest
@@ -53,7 +53,9 @@ def cohort(text: str, out: CohortTables) -> None:
         outcomes = prepared.outcomes(Path(settings["prepared"]), manifest.rows)
     else:
         stores = Path("stores")
-        outcomes = _outcomes(out.scans.parent, manifest.scans)
+        # boxes first: the digest among the numbers stays that of the store
+        stages = BOXES | STAGES if settings.get("boxes") else STAGES
+        outcomes = _outcomes(out.scans.parent, manifest.scans, stages)
     table = [
         _judge(row, status, limits, row.keep_reason if row.keep else None, _picture(out.sheet, row.scan))
         for row, status in zip(manifest.rows, outcomes, strict=True)
@@ -146,12 +148,15 @@ def _as_text(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _outcomes(results: Path, scans: list[str]) -> list[Status]:
-    """The last status of each scan, in order, with the numbers of all stages that it passed."""
+def _outcomes(results: Path, scans: list[str], stages: dict[str, str]) -> list[Status]:
+    """The last status of each scan, in order, with the numbers of all stages that it passed.
+
+    `stages` is folder -> stage.
+    """
     found = []
     with Progress("cohort", len(scans), "scans") as progress:
         for scan in scans:
-            each = [Status.outcome(results / folder / scan, scan, stage) for folder, stage in STAGES.items()]
+            each = [Status.outcome(results / folder / scan, scan, stage) for folder, stage in stages.items()]
             numbers = {key: value for status in each for key, value in status.numbers.items()}
             lost = [status for status in each if not status.ok]
             found.append(replace((lost or each)[-1], numbers=numbers))

@@ -18,7 +18,6 @@ from ctssl.jobs import boxes as box_jobs
 from ctssl.jobs import cohort as cohort_jobs
 from ctssl.jobs import folds as fold_jobs
 from ctssl.jobs import packing, study, supervise
-from ctssl.jobs import predict as predict_job
 from ctssl.jobs import scan as scan_jobs
 from ctssl.log import keep, redirect, say
 from ctssl.prepare.machine import Machine
@@ -252,16 +251,10 @@ def splits(settings: str, scans: Path, out: Path) -> None:
     study.splits(settings, scans, out)
 
 
-@_job("features", "splits", "out")
-def probe(settings: str, features: Path, splits: Path, out: Path) -> None:
-    """Predict one target from one table of features."""
-    study.probe(settings, features, splits, out)
-
-
-@_job("features", "splits", "out")
-def predict(settings: str, features: Path, splits: Path, out: Path) -> None:
-    """Fit the final probe of one target, and predict the scans without a label."""
-    predict_job.predict(settings, features, splits, out)
+@_job("features", "splits", "out", "final")
+def probe(settings: str, features: Path, splits: Path, out: Path, final: Path) -> None:
+    """Predict one target from one table of features: each label by cross-validation, what has none by all."""
+    study.probe(settings, features, splits, out, final)
 
 
 @_job("csv", "markdown")

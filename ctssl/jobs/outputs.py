@@ -10,12 +10,11 @@ from itertools import islice
 from pathlib import Path
 
 from ctssl.errors import ConfigError
-from ctssl.jobs.status import STAGES
+from ctssl.jobs.status import BOXES, STAGES
 
 FOLDERS = (
     *(
         "atlas",
-        "boxes",
         "cache",
         "features",
         "figures",
@@ -29,6 +28,7 @@ FOLDERS = (
         "tables",
     ),
     *STAGES,
+    *BOXES,
 )
 """Directly below the results: what jobs write into."""
 
@@ -74,7 +74,7 @@ def _links(results: Path) -> Iterator[Path]:
         place = results / name
         if place.is_dir():
             # A scan's folder is removed as a whole before a job writes: what is in it does not matter.
-            links = _inside(place, deep=name not in STAGES)
+            links = _inside(place, deep=name not in STAGES | BOXES)
             yield from (link for link in links if _leaves(link, home, os.path.realpath(place)))
 
 

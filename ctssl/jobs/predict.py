@@ -1,46 +1,63 @@
-"""Jobs of final probes: fitting them on all labels, and what they say of scans that have none."""
+"""Final probes: fitting them on all labels, and what they say of scans that have none."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ctssl import settings as stage_settings
 from ctssl.config.study import Target
-from ctssl.errors import ConfigError
+from ctssl.errors import CohortError, ConfigError
 from ctssl.escaping import in_csv
 from ctssl.files import write_whole
-from ctssl.jobs.rows import check_unchanged
-from ctssl.jobs.study import read_features
 from ctssl.log import tell
-from ctssl.manifest import read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def predict(text: str, features: Path, splits: Path, out: Path) -> None:
-    """Write the fitted probe of one target, and beside it (.csv) what it says of scans without a label."""
-    from ctssl.evaluate.labels import read_labels
+def write_final(
+    out: Path,
+    features: "pd.DataFrame",
+    labels: "pd.Series",
+    folds: Mapping[str, int],
+    target: Target,
+    *,
+    step: Any = None,
+) -> None:
+    """Nothing; writes the probe of all labelled scans, and beside it (.csv) what it says of the others.
+
+    Where there is no probe, the file says why, and no scan gets a prediction.
+
+    Args:
+        out: file of the probe.
+        features: columns scan, subject, f000 ..., one row per scan.
+        labels: scan -> label.
+        folds: subject -> fold.
+        target: names the task.
+        step: makes the features inside the folds (ctssl.evaluate.handmade.steps): no file holds such a probe.
+    """
     from ctssl.evaluate.predictor import fit_predictor
     from ctssl.evaluate.probe_file import write_no_predictor, write_predictor
-    from ctssl.evaluate.splits import read_splits
 
-    settings = stage_settings.parse("predict", text)
-    target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]), images=False)
-    column = manifest.column(target.column)
-    check_unchanged(settings["labels"], stage_settings.label_digest(column), manifest)
-    table, labels = read_features(features), read_labels(column, target)
-    asked = table[~table.scan.isin(labels.index)]
-    if len(asked) == len(table):
-        said = f"column {target.column} has no label of a scan with features, so nothing is predicted"
-        _write_predictions(out.with_suffix(".csv"), asked[["scan", "subject"]].assign(prediction=""))
+    asked = features[~features.scan.isin(labels.index)]
+    if step is not None or len(asked) == len(features):
+        said = (
+            "its features are fitted inside the folds, so there is no probe to keep and nothing is predicted"
+            if step is not None
+            else f"column {target.column} has no label of a scan with features, so nothing is predicted"
+        )
+        found = asked[["scan", "subject"]].assign(prediction="")
         write_no_predictor(out, target, said)
     else:
-        fitted = fit_predictor(table, labels, read_splits(splits), target)
-        said = fitted.note
-        _write_predictions(out.with_suffix(".csv"), fitted.predict(asked))
-        write_predictor(out, fitted)
+        fitted = fit_predictor(features, labels, folds, target)
+        said, found = fitted.note, fitted.predict(asked)
+        try:
+            write_predictor(out, fitted)
+        except CohortError as error:  # the job's other results are as good as ever
+            said = error.message
+            write_no_predictor(out, target, said)
+    _write_predictions(out.with_suffix(".csv"), found)
     if said:
-        tell(f"predict {target.name}: {said}")
+        tell(f"final probe of {target.name}: {said}")
 
 
 def apply_probe(features: Path, probe: Path, out: Path) -> str:
@@ -51,6 +68,7 @@ def apply_probe(features: Path, probe: Path, out: Path) -> str:
         ConfigError: one of them would be written over.
     """
     from ctssl.evaluate.probe_file import read_predictor
+    from ctssl.jobs.study import read_features
 
     if out.resolve() in (features.resolve(), probe.resolve()):
         raise ConfigError(f"{out} is read, and would be written over", "name another file with --out")

@@ -14,6 +14,9 @@ FILE = "status.json"
 STAGES = {"volumes": "volume", "registration": "register", "stores": "store"}
 """Folder under a results directory -> stage, of the per-scan stages in their order."""
 
+BOXES = {"boxes": "box"}
+"""The same of studies with a run that cuts its samples from boxes of whole lungs."""
+
 Kind = Callable[[Any], bool]
 """Whether a value is of a kind."""
 

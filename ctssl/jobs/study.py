@@ -13,6 +13,7 @@ from ctssl.config.methods import OPTIONS
 from ctssl.config.study import Pretraining, Target
 from ctssl.errors import CohortError
 from ctssl.jobs.boxes import folder_of, open_boxes, with_boxes
+from ctssl.jobs.predict import write_final
 from ctssl.jobs.rows import check_unchanged, read_rows, some_rows
 from ctssl.log import tell
 from ctssl.manifest import read_manifest
@@ -149,8 +150,8 @@ def splits(text: str, scans: Path, out: Path) -> None:
     write_splits(out, subjects, strata, settings["folds"], settings["split_seed"])
 
 
-def probe(text: str, features: Path, splits: Path, out: Path) -> None:
-    """Write the cross-validated prediction of one target from one table of features."""
+def probe(text: str, features: Path, splits: Path, out: Path, final: Path) -> None:
+    """Write the cross-validated prediction of one target, and the probe of all its labels (`final`)."""
     from ctssl.evaluate.handmade.steps import split_off
     from ctssl.evaluate.labels import read_labels
     from ctssl.evaluate.probes import probe as cross_validate
@@ -161,10 +162,10 @@ def probe(text: str, features: Path, splits: Path, out: Path) -> None:
     target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]), images=False)
     column = manifest.column(target.column)
     check_unchanged(settings["labels"], stage_settings.label_digest(column), manifest)
-    folds = read_splits(splits)
     table, step = split_off(read_features(features))
-    result = cross_validate(table, read_labels(column, target), folds, target, step=step)
-    write_probe(out, result)
+    known, folds = read_labels(column, target), read_splits(splits)
+    write_probe(out, cross_validate(table, known, folds, target, step=step))
+    write_final(final, table, known, folds, target, step=step)
 
 
 def tables(text: str, probes: Sequence[Path], csv_path: Path, markdown: Path) -> None:

@@ -9,7 +9,7 @@ from ctssl.config.study import NAME
 from ctssl.errors import CohortError
 from ctssl.jobs import outputs
 from ctssl.jobs.rows import read_rows
-from ctssl.jobs.status import FILE, STAGES, Status
+from ctssl.jobs.status import BOXES, FILE, STAGES, Status
 
 BY_QUALITY = "quality"
 """In place of a stage: the scan has a store, but its numbers pass a limit of the config."""
@@ -30,8 +30,9 @@ def exclusions(results: Path) -> tuple[list[Status], int]:
     if table.exists():  # scans whose row was removed from the manifest are no longer in it
         members = {row["scan"] for row in read_rows(table)}
         folders = [folder for folder in folders if folder.name in members]
-    # Only the cohort job knows what quality excludes; of all else the stages know the latest.
-    judged = {status.scan: status for status in told if status.stage == BY_QUALITY}
+    # Only the cohort job knows what quality excludes, and whether boxes count; of all else the stages know
+    # the latest.
+    judged = {status.scan: status for status in told if status.stage in (BY_QUALITY, *BOXES.values())}
     statuses = [Status.outcome(folder, folder.name, STAGES["stores"]) for folder in folders]
     statuses = [judged.get(status.scan, status) if status.ok else status for status in statuses]
     return [status for status in statuses if not status.ok], len(statuses)
@@ -96,7 +97,7 @@ def retry(results: Path, scans: Sequence[str]) -> list[str]:
             f"excluded by quality, which a second try would not change: {', '.join(judged)}", _OVERRULE
         )
     for scan in chosen:
-        for stage in STAGES:
+        for stage in (*STAGES, *BOXES):
             outputs.remove(results / stage / scan)
     return chosen
 
@@ -124,11 +125,12 @@ def products(results: Path) -> str:
         "table": table,
         "figure": results / "figures" / "umap.png",
         "features": results / "features",
+        "predictions": results / "predictions",
         "pictures": results / "quality" / "index.html",
         "stores": _stores(results),
         "excluded": results / "failures.csv",
     }
-    lines = [f"{name:9} {path}" for name, path in places.items() if path.exists()]
+    lines = [f"{name:11} {path}" for name, path in places.items() if path.exists()]
     if not lines:
         raise CohortError(f"{results} holds no results", "run the workflow first, or name --results")
     return "\n".join([*lines, "", table.read_text()] if table.exists() else lines)

@@ -40,8 +40,9 @@ class Phase:
     Attributes:
         name: the word in the history.
         unit: what a sample is. landmark: a batch is one landmark across scans, and a round walks over
-            all landmarks with the same scans; scan: all valid patches of a scan; crop and volume: what `cut`
-            says, of the boxes of whole lungs. A round is one batch of these.
+            all landmarks with the same scans; patch: one patch a scan, each of another landmark, and a
+            round is the same pairs; scan: all valid patches of a scan; crop and volume: what `cut` says, of
+            the boxes of whole lungs. A round of the last three is one batch.
         batch: samples per step, at most.
         rounds: rounds in one turn of the cycle of phases.
         parameters: what its optimiser moves.
@@ -58,7 +59,7 @@ class Phase:
     """
 
     name: str
-    unit: Literal["landmark", "scan", "crop", "volume"]
+    unit: Literal["landmark", "patch", "scan", "crop", "volume"]
     batch: int
     rounds: int
     parameters: "list[nn.Parameter]"

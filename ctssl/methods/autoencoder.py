@@ -44,14 +44,18 @@ class Autoencoder(nn.Module):
         return Embedder(ContextAware(**same, graph=False))
 
     def phases(self) -> list[Phase]:
-        """One phase: patches of a landmark."""
+        """One phase: patches of many landmarks.
+
+        Batch norm takes away what a batch has in common. Of one landmark that is its anatomy, which no
+        decoder could give back.
+        """
         o = self.options
         head = set(self.query.encoder.fc.parameters())
         trunk = [p for p in self.query.encoder.parameters() if p not in head]
         return [
             Phase(
                 name="patch",
-                unit="landmark",
+                unit="patch",
                 batch=o.patch_batch,
                 rounds=1,
                 parameters=[*trunk, *self.decoder.parameters()],

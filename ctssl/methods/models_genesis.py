@@ -36,7 +36,7 @@ class Embedder(nn.Module):
         self.cut = Windows(options.crop_voxels, options.window_step, options.least_lung)
 
     def to_unit(self, hu: Tensor) -> Tensor:
-        """(M, 1, Z, Y, X) float32 of HU (M, Z, Y, X): the window onto 0 to 1, values beyond its ends.
+        """(M, 1, Z, Y, X) float32 of HU (M, Z, Y, X): the window onto 0 to 1, cut at its ends.
 
         (M, 1, X, Y, Z) where `axes` says so.
         """

@@ -33,7 +33,6 @@ def embed(scans: tuple[Path, ...], model: Path, out: Path, **options: Any) -> No
     from ctssl.share.model import load_model
     from ctssl.share.scan import Effort
 
-    signal.signal(signal.SIGTERM, _leave)
     given = [name for name in ("mask", "series_uid") if options[name] is not None]
     if given and len(scans) > 1:
         raise click.UsageError(f"--{given[0].replace('_', '-')} goes with a single scan")
@@ -45,7 +44,11 @@ def embed(scans: tuple[Path, ...], model: Path, out: Path, **options: Any) -> No
         mask_device=options.pop("mask_device"),
         mask_weights=str(weights) if (weights := options.pop("mask_weights")) else None,
     )
-    lost = embed_scans(scans, loaded, out, effort=effort, **options)
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        lost = embed_scans(scans, loaded, out, effort=effort, **options)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if lost:
         click.echo(f"{len(lost)} of {len(scans)} scans could not be used:", err=True)
         for _, error in lost:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ctssl.cards import read_card
-from ctssl.errors import ConfigError, StoreError
+from ctssl.errors import ConfigError, StoreError, WeightsError
 from ctssl.escaping import in_markdown_template
 from ctssl.log import tell
 from ctssl.preparation import Preparation, of_card
@@ -59,6 +59,7 @@ def export_model(model: SharedModel, out: Path, sharing: Sharing) -> str:
     Raises:
         ConfigError: the folder is there and not empty, or a CT would be given away unasked.
         StoreError: the atlas was not found, or lacks what preparation needs.
+        WeightsError: the card lacks what a stranger must know.
     """
     out = out.absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -71,8 +72,9 @@ def export_model(model: SharedModel, out: Path, sharing: Sharing) -> str:
     try:
         part.mkdir()
         about = _write_atlas(source, part / "atlas", known, sharing) if source else ""
+        axes = atlases.read_atlas(source).axes if source else ""
         (part / weights.CARD).write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
-        (part / README).write_text(readme(card, known, about))
+        (part / README).write_text(_page(card, known, (about, axes), model.path))
         shutil.copyfile(model.path, part / weights.TENSORS)
         load_model(part, atlas=part / "atlas" if source else None)  # whole, and of one piece
         if out.exists():
@@ -85,13 +87,31 @@ def export_model(model: SharedModel, out: Path, sharing: Sharing) -> str:
     return f"{out}: {', '.join(held)}"
 
 
-def readme(card: dict[str, Any], known: Preparation | None, atlas_source: str) -> str:
+def _page(card: dict[str, Any], known: Preparation | None, atlas: tuple[str, str], path: Path) -> str:
+    """`readme` of weights at a path, and of an atlas's source and axes.
+
+    Raises:
+        WeightsError: their card lacks what it tells.
+    """
+    from jinja2 import UndefinedError
+
+    try:
+        return readme(card, known, *atlas)
+    except (UndefinedError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"the card of {path} lacks what a stranger must know, or has it in another form: {error}",
+            "fetch weights and card again, or train anew with this version",
+        ) from error
+
+
+def readme(card: dict[str, Any], known: Preparation | None, atlas_source: str, axes: str = "") -> str:
     """The model card in Markdown, with the front matter that Hugging Face reads.
 
     Args:
         card: what goes into model.json.
         known: how scans are prepared, or None.
-        atlas_source: a key of atlas.source, or another word.
+        atlas_source: a key of atlas.source, or another word; empty: no atlas goes with it.
+        axes: of the atlas that goes with it, for a card that has none.
     """
     import yaml
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -106,6 +126,13 @@ def readme(card: dict[str, Any], known: Preparation | None, atlas_source: str) -
         summary={name: _quartiles(values) for name, values in (card.get("cohort") or {}).items()},
         known=known,
         registration=known.registering["registration"] if known else {},
+        held=bool(atlas_source),
+        axes=_words(card.get("axes") or axes),
+        whole=_sides(card["options"].get("volume_voxels")),
+        windows=_sides(card["options"].get("crop_voxels")),
+        imported=[
+            {"name": _words(file["file"]), "sha256": file["sha256"]} for file in card.get("imported") or []
+        ],
         atlas_source=_SOURCES.get(atlas_source, "made elsewhere"),
     )
     front = yaml.safe_dump(_front_matter(card), sort_keys=False, allow_unicode=True, width=1000)
@@ -171,6 +198,13 @@ def _one_line(text: str | None) -> str:
 def _words(value: Any) -> Any:
     """A value for the page: texts cannot be taken for Markdown."""
     return in_markdown_template(value) if isinstance(value, str) else value
+
+
+def _sides(voxels: Any) -> str:
+    """Of an option; empty when the method has it not."""
+    if not voxels:
+        return ""
+    return " x ".join(str(int(side)) for side in (voxels if isinstance(voxels, list) else [voxels] * 3))
 
 
 def _quartiles(values: list[float]) -> str:

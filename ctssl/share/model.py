@@ -82,6 +82,12 @@ class SharedModel:
                 f"name the folder of an atlas of {self.card.get('spacing_mm')} mm (--atlas; in Python "
                 "load_model(..., atlas=FOLDER))",
             )
+        if self.atlas_folder is None and "imported" in self.card:
+            raise StoreError(
+                f"{self.path} was imported, without its atlas {self.card['atlas']}",
+                "make a study with config/copdgene-atlas.yaml, whose results folder has it, and name that "
+                "folder's atlas (--atlas; in Python load_model(..., atlas=FOLDER))",
+            )
         if self.atlas_folder is None:
             raise StoreError(
                 f"the atlas {self.card.get('atlas')} of {self.path} is neither in a folder atlas/ beside it "
@@ -99,7 +105,7 @@ class SharedModel:
         Args:
             patches_hu: (B, E, E, E) HU, axes z, y, x along the atlas's axes and at its spacing (see `card`);
                 E is `patch_voxels`.
-            coords: (B, 3) x, y, z of the patches' middles in the atlas, in [0, 1] as `coordinates`. Every
+            coords: (B, 3) x, y, z of the patches' places in the atlas, on the scale of `coordinates`. Every
                 method takes them, also one whose features do not depend on the place.
 
         Raises:
@@ -115,9 +121,12 @@ class SharedModel:
                 "use ctssl.embed with the scan, or a model of a patch method",
             )
         patches = check_patches(patches_hu, self.patch_voxels)
-        places = check_coordinates(coords, len(patches))
+        places, count = check_coordinates(coords, len(patches)), len(patches)
+        if not count:  # convolutions in groups cannot do without
+            patches, places = patches.new_zeros(1, *patches.shape[1:]), places.new_zeros(1, 3)
         with in_float32(), torch.no_grad():
-            found = self.embedder.embed_patches(patches.to(self.device), places.to(self.device)).float()
+            found = self.embedder.embed_patches(patches.to(self.device), places.to(self.device))
+        found = found[:count].float()
         return found.to(patches.device) if isinstance(patches_hu, torch.Tensor) else found.cpu().numpy()
 
 
@@ -132,7 +141,8 @@ def load_model(
     Args:
         path: of the file, or the folder.
         atlas: its atlas's folder; None: `atlas/` beside the file or in a folder above it, where the id is
-            the card's. Where there is none, patches can be embedded and scans cannot.
+            the card's (of weights of no atlas: beside it, where the spacing is). Where there is none,
+            patches can be embedded and scans cannot.
         device: cpu, cuda or auto.
 
     Raises:
@@ -141,9 +151,14 @@ def load_model(
     """
     path = Path(path)
     path = path / weights.TENSORS if path.is_dir() else path
+    if not path.exists():
+        raise WeightsError(
+            f"{path} cannot be read: there is no such file",
+            f"name a .safetensors file, or a folder that holds {weights.TENSORS}",
+        )
     model = weights.load(path, None)
     if atlas is None:
-        folder = find_atlas(path, str(model.card.get("atlas")))
+        folder = find_atlas(path, model.card)
     else:
         folder = Path(atlas)
         weights.check_atlas(path, model.card, atlases.read_atlas(folder))
@@ -151,12 +166,16 @@ def load_model(
     return SharedModel(path, model.card, model.embedder.to(where), folder, where)
 
 
-def find_atlas(path: Path, wanted: str) -> Path | None:
-    """The folder `atlas` beside weights, or in a folder above them, that holds the atlas of this id."""
-    homes = dict.fromkeys([*path.absolute().parents[:_ABOVE], *path.resolve().parents[:_ABOVE]])
-    for home in homes:
+def find_atlas(path: Path, card: dict[str, Any]) -> Path | None:
+    """The folder `atlas` beside weights, or in a folder above them, that holds the atlas on their card.
+
+    Weights of no atlas take one of their spacing right beside them, where `ctssl export` puts it.
+    """
+    key, above = ("id", _ABOVE) if card.get("atlas") is not None else ("spacing_mm", 1)
+    wanted = card.get("atlas") or card.get("spacing_mm")
+    for home in dict.fromkeys([*path.absolute().parents[:above], *path.resolve().parents[:above]]):
         try:
-            if read_card(home / "atlas" / atlases.CARD).get("id") == wanted:
+            if read_card(home / "atlas" / atlases.CARD).get(key) == wanted:
                 return home / "atlas"
         except (OSError, ValueError):  # another folder of that name is none of ours
             continue

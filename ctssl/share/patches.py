@@ -9,7 +9,7 @@ _BEYOND = 0.25  # of the landmarks' box: patches may lie a little beside it
 
 _HU = "give HU as the scanner has them (air -1000, water 0), axes z, y, x; the model has the window"
 _PLACES = (
-    "give x, y, z as `model.coordinates` has them: 0 and 1 are the lowest and highest landmark along an axis"
+    "give x, y, z on the scale of `model.coordinates`, which has a row for each landmark; 1 is the highest"
 )
 
 

@@ -23,7 +23,9 @@ def around(box: Box, middle: np.ndarray, extent: Sequence[int], field: np.ndarra
         field: (3,) voxels of the box along z, y, x, fractions too.
     """
     twice = np.rint(2 * middle).astype(int)
-    low = np.floor(twice / 2 - field / 2).astype(int)
+    # beyond the box all is air: a field that is far too large is not read whole
+    reach = np.maximum(twice / 2, box.shape - twice / 2) + field / extent
+    low = np.floor(twice / 2 - np.minimum(field / 2, reach)).astype(int)
     return resized(box.read("volume", low, twice - low), extent, field.tolist())  # as far on both sides
 
 

@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 
 from ctssl.train.batches import Cohort, Sample, scan_sample
-from ctssl.train.cuts import Cut, cut_sample
+from ctssl.train.cuts import Cut, Whole, cut_sample
 
-Unit = Literal["landmark", "scan"]
+Unit = Literal["landmark", "patch", "scan"]
 
 KEPT = 4
 """Orders that are kept: the phases of a method are each in one epoch at a time."""
@@ -54,23 +54,44 @@ def _has_turn(cohort: Cohort, rounds: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def samples_of_round(cohort: Cohort, unit: Unit | Cut, batch: int, seed: int, number: int) -> list[Sample]:
-    """The batches of one round: for unit landmark one per landmark, in random order; else a single one.
+    """The batches of one round: of units landmark and patch one per landmark; else a single one.
 
-    Only valid pairs are named. A landmark that fewer than two of the round's scans show is skipped.
+    Unit landmark: a batch is one landmark of all scans, landmarks in random order. Unit patch: each scan
+    begins at another landmark of that order and goes round, so that a batch is many landmarks, and a round
+    is the same pairs. Only valid pairs are named. Of patches and of whole volumes, a batch of fewer than two
+    scans is skipped.
     """
     scans = scans_of_round(cohort, batch, seed, number)
     if unit == "scan":
         return [scan_sample(cohort, scans)]
     if not isinstance(unit, str):
-        return [cut_sample(scans, unit)]
-    walk = np.random.default_rng([seed, number, 1]).permutation(cohort.valid.shape[1])
-    showing = ((j, scans[cohort.valid[scans, j]]) for j in walk)
-    return [Sample(s, np.full(len(s), j), s) for j, s in showing if len(s) > 1]
+        return [cut_sample(scans, unit)] if _is_batch(scans, unit) else []
+    shown, landmarks = _walked(cohort, scans, unit, np.random.default_rng([seed, number, 1]))
+    batches = ((scans[there], walk[there]) for there, walk in zip(shown, landmarks, strict=True))
+    return [Sample(s, j, s) for s, j in batches if len(s) > 1]
 
 
 def steps_of_round(cohort: Cohort, unit: Unit | Cut, batch: int, seed: int, number: int) -> int:
     """How many batches `samples_of_round` gives, without making them."""
-    if unit != "landmark":
+    if unit == "scan":
         return 1
-    shown = cohort.valid[scans_of_round(cohort, batch, seed, number)].sum(0)  # (N,) scans
-    return int((shown > 1).sum())
+    scans = scans_of_round(cohort, batch, seed, number)
+    if not isinstance(unit, str):
+        return int(_is_batch(scans, unit))
+    shown, _ = _walked(cohort, scans, unit, np.random.default_rng([seed, number, 1]))
+    return int((shown.sum(1) > 1).sum())
+
+
+def _is_batch(scans: np.ndarray, cut: Cut) -> bool:
+    """Whether cuts of these scans are: a whole volume alone is told apart from nothing."""
+    return len(scans) > 1 or not isinstance(cut, Whole)
+
+
+def _walked(
+    cohort: Cohort, scans: np.ndarray, unit: Unit | Cut, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, B) bool, whether a scan shows the landmark it is at, and (N, B) that landmark, batch by batch."""
+    walk = rng.permutation(cohort.valid.shape[1])
+    ahead = np.arange(len(scans)) if unit == "patch" else np.zeros(len(scans), int)
+    landmarks = walk[(np.arange(len(walk))[:, None] + ahead) % len(walk)]
+    return cohort.valid[scans, landmarks], landmarks

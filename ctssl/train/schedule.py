@@ -87,7 +87,7 @@ class Plan:
         how = self.phases[phase]
         if how.cut is not None:
             return self.cohort, how.cut, how.batch, self._seeds[phase], number
-        assert how.unit in ("landmark", "scan"), "other units have a cut"
+        assert how.unit in ("landmark", "patch", "scan"), "other units have a cut"
         return self.cohort, how.unit, how.batch, self._seeds[phase], number
 
     @cached_property

@@ -45,7 +45,7 @@ def write(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
     data = encoded(tensors)
     card = {**card, "sha256": sha256(data).hexdigest()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".json").write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+    write_whole(path.with_suffix(".json"), (json.dumps(card, indent=1, sort_keys=True) + "\n").encode())
     write_whole(path, data)
 
 
@@ -149,7 +149,10 @@ def check_fit(
     faults = {
         "missing": sorted(wanted.keys() - tensors.keys()),
         "unexpected": sorted(tensors.keys() - wanted.keys()),
-        "of another shape": sorted({*both} - {*alike}),
+        "of another shape": [
+            f"{name} ({_sides(tensors[name])} for {_sides(wanted[name])})"
+            for name in sorted({*both} - {*alike})
+        ],
         "of another type": [name for name in both if wanted[name].dtype != tensors[name].dtype],
         "not finite": [name for name in alike if not torch.isfinite(tensors[name]).all()],
     }
@@ -158,6 +161,10 @@ def check_fit(
         raise WeightsError(
             f"the tensors of {source} do not fit the network:\n  " + "\n  ".join(lines), advice
         )
+
+
+def _sides(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one value"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ctssl.bench.methods import trained_methods
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "training.md").read_text()
 
@@ -28,6 +30,9 @@ def rows():
         ("train", "step_only_patches_per_s", "steps alone"),
         ("train", "recipe_patches_per_s", "published recipe, float32, one patch after the other"),
         ("train", "recipe_with_kept_memory_patches_per_s", "the same, freed memory kept as by ours"),
+        ("condconv", "conditioned_patches_per_s", "location-conditioned trunk of drasclr"),
+        ("condconv", "plain_patches_per_s", "the same trunk without experts"),
+        ("condconv", "loop_patches_per_s", "a kernel and a convolution for each patch, as released"),
     ],
 )
 def test_the_page_says_what_was_measured(file, key, row):
@@ -43,3 +48,28 @@ def test_shares_follow_from_their_figures():
     assert f"{train['times_recipe']:.1f} times the recipe" in PAGE
     assert f"{store['times_zarr_python']:.0f} times zarr-python" in PAGE
     assert f"{store['share_of_memmap']:.2f} of the memory map" in PAGE
+    condconv = json.loads((DOCS / "results/condconv.json").read_text())
+    conditioned, plain, loop = (
+        condconv[f"{kind}_patches_per_s"] for kind in ("conditioned", "plain", "loop")
+    )
+    assert f"{conditioned / plain:.2f} of the plain trunk (target 0.9)" in PAGE
+    assert f"the released loop reaches {loop / plain:.2f} of it" in PAGE
+    assert conditioned >= 0.9 * plain
+
+
+def test_the_costs_of_methods_are_those_measured():
+    measured = json.loads((DOCS / "results/methods.json").read_text())["methods"]
+    part = (DOCS / "methods.md").read_text().split("\n## What they cost\n")[1].split("\n## ")[0]
+    found = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if "| " in line
+    ]
+    expected = []
+    for method, values in measured.items():
+        for phase, of_phase in values["phases"].items():
+            name = f"{method}, {phase}" if len(values["phases"]) > 1 else method
+            steps = (of_phase[key] for key in ("samples_per_step", "s_per_step", "s_per_1000_samples"))
+            whole = [f"{values['parameters']:,}", str(values["features"])]
+            last = [f"{values['embed_s_per_scan']:g}", f"{values['peak_memory_mb']:,}"]
+            expected.append([name, of_phase["unit"], *(f"{n:g}" for n in steps), *whole, *last])
+    assert found[1:] == expected
+    assert set(measured) == set(trained_methods())

@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 from ctssl import config
+from ctssl.config.methods import OPTIONS
 from ctssl.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +61,11 @@ def test_no_key_has_a_hidden_default(path):
 @pytest.mark.parametrize("overlay", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_overlays_that_come_along_are_valid(overlay):
     assert config.read(overlay).manifest is not None
+
+
+def test_the_full_study_has_every_method_that_is_trained():
+    trained = {name for name, options in OPTIONS.items() if not options.frozen}
+    assert {run.method for run in config.read(ROOT / "config/full.yaml").runs} == trained
 
 
 def test_all_faults_are_listed_with_their_paths():

@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from train import synthetic
+from train import lungs, synthetic
 
+from ctssl.config.methods import MocoV2
 from ctssl.errors import CohortError, WeightsError
 from ctssl.evaluate import features
 from ctssl.methods.context_aware import ContextAware
+from ctssl.methods.moco import MocoV2 as OfVolumes
 from ctssl.recipes import RECIPES
 from ctssl.train import weights
 
@@ -36,7 +38,7 @@ def model(people, tmp_path_factory):
     return folder / "model.safetensors"
 
 
-def run(model, people, folder, scans):
+def run(model, people, folder, scans, **more):
     features.extract(
         model,
         people.atlas,
@@ -46,6 +48,7 @@ def run(model, people, folder, scans):
         out=folder / "features.parquet",
         device="cpu",
         threads=1,
+        **more,
     )
     return pd.read_parquet(folder / "features.parquet")
 
@@ -115,6 +118,22 @@ def test_the_same_weights_with_other_options_are_computed_anew(model, people, tm
     first, second = (run(path, people, tmp_path, [0]) for path in (model, other))
     assert embedded == ["scan0", "scan0"]
     assert not np.allclose(first.iloc[0, 2:].astype(float), second.iloc[0, 2:].astype(float))
+
+
+def test_a_scan_whose_box_changed_in_a_voxel_is_computed_anew(people, tmp_path, monkeypatch):
+    boxed, real, embedded = lungs.with_boxes(people, tmp_path / "boxes"), features.embed_scan, []
+    monkeypatch.setattr(features, "embed_scan", lambda *args: embedded.append(args[1].scan) or real(*args))
+    options = MocoV2(volume_voxels=16, field_mm=60, feature_size=8, projection_size=8)
+    card = {"method": "moco-v2", "options": options.model_dump(mode="json")}
+    card |= {"atlas": people.atlas.id, "landmarks": 6, "spacing_mm": 1.0}
+    weights.save(tmp_path, OfVolumes.embedder(options), card)
+    first, second = (
+        run(tmp_path / "model.safetensors", people, tmp_path, [0, 1], boxes=lambda b=boxes: b)
+        for boxes in (boxed.boxes, lungs.with_a_changed_voxel(boxed.boxes, "scan1"))
+    )
+    assert embedded == ["scan0", "scan1", "scan1"]
+    same = (first.iloc[:, 2:] == second.iloc[:, 2:]).all(axis=1)
+    assert same.tolist() == [True, False]
 
 
 def test_faults_are_said(model, people, tmp_path):

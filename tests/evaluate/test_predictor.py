@@ -78,6 +78,13 @@ def test_errors_are_those_of_models_that_had_not_seen_the_subject(target, make):
             own = (truth[:, None] == model.classes_).argmax(1)
             expected = 1 - model.predict_proba(x)[np.arange(len(x)), own]
         np.testing.assert_allclose(found.errors[fold == k], expected, atol=1e-9)
+        np.testing.assert_allclose(found.distances[fold == k], mahalanobis(x, train.filter(regex="^f0")))
+
+
+def mahalanobis(x, others):
+    """(m,) distances of x (m, D) from the normal distribution of others (n, D), divided by sqrt(D)."""
+    apart = x - others.to_numpy().mean(0)
+    return np.sqrt((apart @ np.linalg.inv(np.cov(others.T)) * apart).sum(1) / x.shape[1])
 
 
 @pytest.mark.slow
@@ -110,6 +117,23 @@ def test_scans_like_the_training_are_seldom_far_and_others_are(d):
         assert (found.far[280:] == "yes").mean() > 0.9
         assert 0.7 < found.distance[:280].median() < 1.4
     assert np.mean(called) < 0.03
+
+
+def test_of_few_subjects_an_absurd_scan_is_far_and_a_middling_one_is_not():
+    """Twenty cannot show that 1 in 100 lies farther out; beyond all of them is beyond."""
+    table, labels, _, folds = split(numbers, 22, 20)
+    table.iloc[20, 2:] = 1e3
+    table.iloc[21, 2:] = table.iloc[:20, 2:].mean()
+    assert fit_predictor(table, labels, folds, NUMBER).predict(table[20:]).far.tolist() == ["yes", "no"]
+
+
+def test_a_set_holds_the_predicted_class_also_where_models_are_unsure():
+    """Models of folds give each class a third, less than any true class had: by them the set is empty."""
+    table, _, _, sure = usual(CLASS)
+    biases = np.vstack([[0, 0, 0.1], np.zeros((5, 3))])
+    unsure = replace(sure, weights=0 * sure.weights, biases=biases, errors=np.full(45, 0.1))
+    got = unsure.predict(table[45:])
+    assert set(got.prediction) == set(got.set) == {"2"}
 
 
 def test_a_logarithm_is_undone_and_ends_stay_ends():
@@ -160,6 +184,18 @@ def test_a_file_gives_the_same_predictions(tmp_path, target):
     text = (tmp_path / "a.json").read_text()
     assert "not for clinical use" in text
     assert not [name for name in (*table.scan, *table.subject) if f'"{name}"' in text], "it names nobody"
+
+
+@pytest.mark.parametrize("target", [NUMBER, CLASS])
+def test_a_file_lists_scans_by_their_errors_and_not_as_the_table_did(tmp_path, target):
+    found = usual(target)[3]
+    write_predictor(tmp_path / "a.json", found)
+    card = json.loads((tmp_path / "a.json").read_text())
+    order = sorted(range(45), key=lambda i: (found.folds[i], found.errors[i]))
+    assert order != sorted(order), "the table has another order"
+    assert card["folds"] == found.folds[order].tolist()
+    for name in ("errors", "distances", "shares"):
+        np.testing.assert_allclose(card[name], vars(found)[name][order], rtol=1e-9)
 
 
 def test_no_probe_says_why(tmp_path):

@@ -18,7 +18,8 @@ from workflow.study import Study, quiet_environment
 
 OUTPUTS = {
     **dict.fromkeys(("atlas", "volume", "store", "enough", "run_settings"), ("out",)),
-    **dict.fromkeys(("baseline", "splits", "probe", "figures", "features"), ("out",)),
+    **dict.fromkeys(("baseline", "splits", "figures", "features"), ("out",)),
+    "probe": ("out", "final"),
     "register": ("out", "picture"),
     "cohort": ("failures", "quality", "scans", "sheet"),
     "pretrain": ("weights",),
@@ -49,7 +50,7 @@ def written(stage: str, command: list[str], folder: Path) -> list[Path]:
     if stage == "pretrain":
         paths += [paths[0].parent, paths[0].parents[2] / "scans.txt"]
     if stage == "probe":
-        paths.append(paths[0].with_suffix(".csv"))
+        paths += [path.with_suffix(".csv") for path in paths[:2]]
     if stage == "features":
         paths.append(folder / "results/cache")
     return paths

@@ -1,9 +1,13 @@
-"""Files as the authors of published weights save them, with the weights of tests/golden."""
+"""Files as authors of published weights save them, with the weights of tests/golden; how one is refused."""
 
 from pathlib import Path
 
+import pytest
 import torch
 from golden import fill
+
+from ctssl.errors import CtsslError
+from ctssl.imports.importing import import_weights
 
 
 def prefixed(tensors, prefix):
@@ -30,11 +34,16 @@ def medicalnet(tensors):
     return {"state_dict": prefixed(kept, "module.")}
 
 
+def older_graph(tensors):
+    """The tensors of a graph network as PyG 1.6.1 to 1.7 stores them: the weight is (in, out)."""
+    older = dict(tensors)
+    older["conv1.weight"] = older.pop("conv1.lin.weight").T.contiguous()
+    return older
+
+
 def old_graph(tensors):
-    """The tensors of a graph network as PyG up to 1.6.0 names them, and stores (in, out)."""
-    old = {name.replace("bn1.module.", "bn1."): tensor for name, tensor in tensors.items()}
-    old["conv1.weight"] = old.pop("conv1.lin.weight").T.contiguous()
-    return old
+    """As PyG up to 1.6.0, which names the batch norm otherwise, too."""
+    return {name.replace("bn1.module.", "bn1."): tensor for name, tensor in older_graph(tensors).items()}
 
 
 def saved(path: Path, content, **how) -> Path:
@@ -48,3 +57,14 @@ def patch_file(folder: Path, wrap=moco, name="checkpoint_patch.pth.tar") -> Path
 
 def graph_file(folder: Path, tensors=lambda state: state, wrap=moco) -> Path:
     return saved(folder / "checkpoint_graph.pth.tar", wrap(tensors(fill.state("context_aware_graph"))))
+
+
+def refused(folder, *files, method="context-aware"):
+    """The error."""
+    out = folder / "out" / "model.safetensors"
+    with pytest.raises(CtsslError) as fault:
+        import_weights(files, method, out)
+    assert fault.value.advice
+    assert len(str(fault.value)) < 6000
+    assert not out.parent.exists()
+    return fault.value

@@ -11,20 +11,10 @@ import pytest
 import torch
 from golden import fill
 from imports import checkpoints
+from imports.checkpoints import refused
 
-from ctssl.errors import ConfigError, CtsslError, WeightsError
+from ctssl.errors import ConfigError, WeightsError
 from ctssl.imports.importing import import_weights
-
-
-def refused(folder, *files, method="context-aware"):
-    """The error."""
-    out = folder / "out" / "model.safetensors"
-    with pytest.raises(CtsslError) as fault:
-        import_weights(files, method, out)
-    assert fault.value.advice
-    assert len(str(fault.value)) < 6000
-    assert not out.parent.exists()
-    return fault.value
 
 
 @pytest.fixture
@@ -161,6 +151,8 @@ def test_what_is_no_file(tmp_path, make):
         ("drasclr", "context-aware", "drasclr"),
         ("drasclr", "pcrl", "drasclr"),
         ("context_aware_patch", "medicalnet", "context-aware"),
+        ("models_genesis_running", "drasclr", "models-genesis"),
+        ("pcrl", "models-genesis", "pcrl"),
     ],
 )
 def test_the_wrong_method(tmp_path, case, method, seems):
@@ -193,7 +185,10 @@ def test_one_tensor(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "tensor", "words"),
     [
-        ("conv2.weight", torch.zeros(8, 8, 3, 3), "of another shape: encoder.conv2.weight"),
+        (
+            *("conv2.weight", torch.zeros(8, 8, 3, 3)),
+            "of another shape: encoder.conv2.weight (8x8x3x3 for 8x8x3x3x3)",
+        ),
         ("conv2.bias", torch.full((8,), torch.nan), "not finite: encoder.conv2.bias"),
         ("conv2.bias", torch.zeros(8, dtype=torch.int64), "of another type: encoder.conv2.bias"),
         ("conv9.bias", torch.zeros(8), "unexpected: encoder.conv9.bias"),

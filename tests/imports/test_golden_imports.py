@@ -11,7 +11,6 @@ from imports import checkpoints
 
 from ctssl.imports.importing import import_weights
 from ctssl.networks.graph import Graphs
-from ctssl.networks.unet3d import UNet3D
 from ctssl.train import weights
 
 needs_monai = pytest.mark.skipif(
@@ -26,10 +25,10 @@ def one_thread():
         yield
 
 
-def imported(folder, method, *files):
-    """The embedder, as a run loads it."""
-    out = folder / "model.safetensors"
-    import_weights(files, method, out)
+def imported(folder, method, *files, **chosen):
+    """The embedder, as a run loads it; options that are chosen."""
+    out = folder / f"model-{len([*folder.iterdir()])}.safetensors"
+    import_weights(files, method, out, chosen=chosen)
     return weights.load(out, None).embedder
 
 
@@ -44,7 +43,7 @@ def whole(state):
 
 
 @pytest.mark.parametrize("wrap", [checkpoints.moco, lambda state: checkpoints.moco(state, ""), whole, dict])
-@pytest.mark.parametrize("layout", [lambda state: state, checkpoints.old_graph])
+@pytest.mark.parametrize("layout", [dict, checkpoints.older_graph, checkpoints.old_graph])
 def test_context_aware(tmp_path, wrap, layout):
     files = checkpoints.patch_file(tmp_path, wrap), checkpoints.graph_file(tmp_path, layout, wrap)
     network = imported(tmp_path, "context-aware", *files)
@@ -77,8 +76,7 @@ def test_models_genesis(tmp_path):
     state = fill.state("models_genesis_running")
     path = checkpoints.saved(tmp_path / "Genesis_Chest_CT.pt", checkpoints.genesis(state))
     running = imported(tmp_path, "models-genesis", path).network
-    released = UNet3D(batch_statistics=True).eval()
-    released.load_state_dict(running.state_dict())
+    released = imported(tmp_path, "models-genesis", path, batch_statistics=True).network
     x = fill.box(2, 64, 64, 32) * 0.5 + 0.5
     for network, case in ((running, "running"), (released, "batchstats")):
         golden = fill.outputs(f"models_genesis_{case}")
@@ -127,3 +125,13 @@ def test_voco(tmp_path, old):
         embedder.network.features(fill.box(1, 64, 64, 64) * 0.5 + 0.5),
         fill.outputs("voco_swinunetr_v2")["features"],
     )
+
+
+def test_no_case_is_left_out():
+    """A new file in tests/golden needs a test here."""
+    cases = {path.name.removesuffix(".keys.json") for path in fill.HERE.glob("*.keys.json")}
+    assert cases == {
+        *("context_aware_patch", "context_aware_graph", "drasclr", "pcrl", "voco_swinunetr_v2"),
+        *(f"models_genesis_{kind}" for kind in ("running", "batchstats")),
+        *(f"medicalnet_resnet{depth}" for depth in (10, 50)),
+    }

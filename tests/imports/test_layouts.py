@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from golden import fill
 from imports import checkpoints
 from pydantic import ValidationError
+from safetensors.torch import save_file
 from train import synthetic
 
 from ctssl.cli import cli
@@ -21,10 +23,12 @@ from ctssl.config import read
 from ctssl.config.methods import OPTIONS
 from ctssl.config.study import Run
 from ctssl.errors import ConfigError, CtsslError, MachineFault, WeightsError
-from ctssl.imports import LAYOUTS
+from ctssl.imports import LAYOUTS, converter
 from ctssl.imports.drasclr import published_places
 from ctssl.imports.importing import PUBLISHED_ATLAS, PUBLISHED_LANDMARKS, import_weights
+from ctssl.imports.state import State
 from ctssl.methods import METHODS
+from ctssl.networks.resnet3d import ResNet3D
 from ctssl.train import weights
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +106,18 @@ def test_options_are_read_from_the_tensors(tmp_path):
     assert (options["conditional"], options["head_layers"], options["graph"]) == (False, 3, False)
 
 
+@pytest.mark.parametrize("depth", [10, 18, 34, 50])
+def test_the_depth_of_medicalnet_is_read_from_its_blocks(depth):
+    with torch.device("meta"):
+        tensors = ResNet3D(depth).state_dict()
+    state = State(Path("a.pth"), tensors, Counter())
+    made = converter("medicalnet")([state])
+    assert made.options == {"depth": depth}
+    assert len(made.tensors) == len(tensors)
+    with pytest.raises(WeightsError, match="as no MedicalNet of depth 10, 18, 34 or 50"):
+        converter("medicalnet")([state.without({r"layer3\.0\.": "lost"})])
+
+
 def test_halves_and_doubles_become_float32(tmp_path):
     state = {
         n: t.half() if t.is_floating_point() else t for n, t in fill.state("context_aware_patch").items()
@@ -111,6 +127,34 @@ def test_halves_and_doubles_become_float32(tmp_path):
     import_weights([path], "context-aware", tmp_path / "a.safetensors")
     found = weights.load(tmp_path / "a.safetensors", None).embedder.encoder.conv1.weight
     assert torch.equal(found, state["conv1.weight"].float())
+
+
+def test_safetensors_come_in_whatever_their_name(tmp_path):
+    state = fill.state("context_aware_patch")
+    for name in ("a.safetensors", "a.pth"):
+        save_file(state, tmp_path / name)
+        out = tmp_path / f"out of {name}.safetensors"
+        import_weights([tmp_path / name], "context-aware", out)
+        found = weights.load(out, None).embedder.encoder.state_dict()
+        assert found.keys() == state.keys()
+        assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+def test_the_trunk_of_pcrl_alone_is_that_of_models_genesis_and_both_are_told(tmp_path):
+    """The same names and shapes: nothing in such a file says which it is."""
+    trunk = {name: t for name, t in fill.state("pcrl").items() if "fc" not in name}
+    genesis = fill.state("models_genesis_running")
+    assert {n: t.shape for n, t in trunk.items()} == {n: t.shape for n, t in genesis.items()}
+    path = checkpoints.saved(tmp_path / "a.pt", trunk)
+    said = import_weights([path], "models-genesis", tmp_path / "a.safetensors")
+    assert "--method was taken at its word" in said
+    card = json.loads((tmp_path / "a.json").read_text())
+    assert (card["atlas"], card["axes"], card["landmarks"]) == (None, None, 0)
+    said = import_weights([path], "pcrl", tmp_path / "b.safetensors")
+    assert "--method was taken at its word" in said
+    assert json.loads((tmp_path / "b.json").read_text())["method"] == "pcrl"
+    whole = checkpoints.saved(tmp_path / "whole.pt", fill.state("pcrl"))
+    assert "word" not in import_weights([whole], "pcrl", tmp_path / "c.safetensors")
 
 
 def test_options_that_no_file_tells_are_chosen(tmp_path):

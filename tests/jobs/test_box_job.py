@@ -6,11 +6,16 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
+from jobs.test_cohort_job import Cohort, read
 from train import lungs
 
+from ctssl import config, settings
 from ctssl.errors import ScanError, StoreError
+from ctssl.jobs import cohort, summary
 from ctssl.jobs.boxes import folder_of, open_boxes, with_boxes
 from ctssl.jobs.status import Status
+from ctssl.manifest import read_manifest
 from ctssl.prepare.atlas import Atlas, write_card
 from ctssl.prepare.grid import Grid
 from ctssl.prepare.images import write_array
@@ -74,3 +79,48 @@ def test_boxes_lie_beside_the_stores_wherever_those_are(tmp_path):
         ("/x/stores/a", "/x/boxes/a"),
     ):
         assert folder_of(tmp_path / "scans.csv", {"scan": "a", "path": path}) == tmp_path / wanted
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """Scans good, unfit and lost; the box of good crashed. Calling it runs the cohort's job for a method."""
+    made = Cohort(tmp_path)
+    made.write_manifest(unfit="its lungs are so")
+    boxes = {
+        "good": Status.excluded("good", "box", ScanError("the computation crashed", "look")),
+        "unfit": Status("unfit", True, "box", numbers={"digest": "of the box"}),
+        "lost": Status("lost", True, "box", numbers={"digest": "of the box"}),
+    }
+    for scan, status in boxes.items():
+        (made.results / "boxes" / scan).mkdir(parents=True)
+        status.write(made.results / "boxes" / scan)
+
+    def judge(method):
+        path = tmp_path / "study.yaml"
+        runs = [{"name": "one", "method": method}]
+        path.write_text(yaml.safe_dump({"manifest": str(tmp_path / "scans.csv"), "runs": runs}))
+        chosen = config.read(path)
+        cohort.cohort(settings.cohort(chosen, read_manifest(chosen.manifest)), made.tables)
+        return made
+
+    return judge
+
+
+def test_a_scan_whose_box_crashed_leaves_a_study_that_needs_boxes(judged):
+    made = judged("moco-v2")
+    lost = {row["scan"]: (row["stage"], row["reason"], row["advice"]) for row in read(made.tables.failures)}
+    assert lost.keys() == {"good", "lost"}
+    assert lost["good"] == ("box", "the computation crashed", "look")
+    assert lost["lost"][0] == "register", "where it was lost, although there is a box"
+    assert [(row["scan"], row["store"]) for row in read(made.tables.scans)] == [("unfit", "digest-unfit")]
+    said, any_lost = summary.describe(made.results)
+    assert any_lost
+    assert "good: excluded at box: the computation crashed" in said
+    assert summary.retry(made.results, ["good"]) == ["good"]
+    assert not [folder for folder in ("volumes", "boxes") if (made.results / folder / "good").exists()]
+
+
+def test_boxes_that_no_run_needs_exclude_nobody(judged):
+    made = judged("context-aware")
+    assert [row["scan"] for row in read(made.tables.failures)] == ["lost"]
+    assert "good" not in summary.describe(made.results)[0]

@@ -20,9 +20,16 @@ from ctssl.train.team import Team
 SCANS = 60
 
 MOCO = {
-    **{"volume_voxels": 24, "field_mm": 60, "feature_size": 32, "projection_size": 16, "volume_batch": 15},
-    **{"bn_groups": 3, "queue_size": 45, "momentum": 0.9, "epochs": 12, "learning_rate": 0.03},
+    **{"volume_voxels": 32, "field_mm": 48, "feature_size": 32, "projection_size": 16, "volume_batch": 30},
+    **{"bn_groups": 2, "queue_size": 30, "momentum": 0.9, "epochs": 30, "learning_rate": 0.03},
+    "hu_max": -600,  # holes differ from the lung around them by a tenth of the published window
+    "augment": {
+        **{"steps": ["noise", "warp"], "translation_voxels": 1, "elastic_magnitude": 0},
+        **{"rotation_deg": 5, "scale": 0.05},
+    },
 }
+GUESSING = np.log(MOCO["queue_size"])
+"""The loss of a query that tells its key from none of the others' keys, a collapsed one too."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,7 @@ def holed():
     rng = np.random.default_rng(8)
     shares = []
     for number in range(SCANS):
-        grain = gaussian_filter(rng.normal(size=mask.shape), rng.uniform(0.8, 2.5))
+        grain = gaussian_filter(rng.normal(size=mask.shape), rng.uniform(2, 4))
         shares.append(rng.uniform(0.05, 0.3))
         holes = grain > np.quantile(grain, 1 - shares[-1])
         hu = np.where(mask > 0, np.where(holes, -970, rng.uniform(-880, -800)), 40)
@@ -58,20 +65,32 @@ def score(embedder, people):
     return 1 - error / ((people.shares - people.shares.mean()) ** 2).sum()
 
 
+def trained(method, people, epochs, rate):
+    """The terms of each step of a training at this rate, in order."""
+    cohort, [phase] = Cohort(np.ones((SCANS, 6), bool), np.arange(SCANS)), method.phases()
+    optimiser = torch.optim.SGD(phase.parameters, lr=1, momentum=0.9)
+    stepper = Stepper(method, [optimiser], method.options, team=Team(), bf16=False)
+    loader = Loader([], cohort, [phase], 0, Team(), 1, pinned=False, boxes=people.boxes)
+    return [stepper(step, loader(step), rate) for step in Plan([phase], cohort, epochs, 0).steps()]
+
+
 @pytest.mark.slow
 def test_moco_beats_its_own_start(holed):
+    """R2 of the share of holes: 0.18 beside -0.21 of the start with the cohort's statistics (seen).
+
+    By seed 2 it is 0.14 beside -0.50. The last losses are 2.6 and 2.8, where guessing is 3.4. Of holes half
+    as wide, which volumes of 32 voxels hardly show, one seed of the two learnt nothing in this time: the
+    loss stayed that of guessing and `embedding_std` fell to 0.15.
+    """
     torch.manual_seed(1)
     options = OPTIONS["moco-v2"].model_validate(MOCO)
     method = load_method("moco-v2").build(options, holed.atlas)
     method.to(memory_format=torch.channels_last_3d)
+    trained(method, holed, 2, 0.0)  # moves running statistics alone
     start = score(method.query, holed)
-    cohort = Cohort(np.ones((SCANS, 6), bool), np.arange(SCANS))
-    phases = method.phases()
-    optimiser = torch.optim.SGD(phases[0].parameters, lr=1, momentum=0.9)
-    stepper = Stepper(method, [optimiser], options, team=Team(), bf16=False)
-    loader = Loader([], cohort, phases, 0, Team(), 1, pinned=False, boxes=holed.boxes)
-    for step in Plan(phases, cohort, options.epochs, 0).steps():
-        stepper(step, loader(step), options.learning_rate)
-    trained = score(method.query, holed)
-    print(f"R2 {start:.3f} at the start, {trained:.3f} trained")
-    assert trained > start + 0.1
+    terms = trained(method, holed, options.epochs, options.learning_rate)
+    end, last = score(method.query, holed), {n: np.mean([t[n] for t in terms[-6:]]) for n in terms[0]}
+    print(f"R2 {start:.3f} at the start, {end:.3f} trained; {last}")
+    assert end > max(start, 0) + 0.1
+    assert last["total"] < GUESSING - 0.4
+    assert last["embedding_std"] > 0.4

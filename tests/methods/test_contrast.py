@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ctssl.config.methods import OPTIONS
 from ctssl.errors import ConfigError
 from ctssl.methods import METHODS, load_method
 from ctssl.methods.contrast import NOBODY, KeyQueue, Keys, follow, info_nce, spread
@@ -142,6 +143,8 @@ def test_the_key_network_follows_parameters_only():
 
 def test_methods_are_found_by_name():
     for name in METHODS:
-        assert callable(load_method(name).build)
+        method = load_method(name)
+        assert callable(method.embedder)
+        assert hasattr(method, "build") is not OPTIONS[name].frozen, "what is not trained is not built"
     with pytest.raises(ConfigError, match="no method 'moco-v9'"):
         load_method("moco-v9")

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 from golden import fill_drasclr
+from scipy.spatial.transform import Rotation
 from train import synthetic
 
 from ctssl.config.methods import DrasCLR as Options
 from ctssl.methods import Made
 from ctssl.methods.drasclr import DrasCLR
-from ctssl.networks.batchnorm import settle
+from ctssl.networks.batchnorm import GroupedBatchNorm, settle
 from ctssl.train.batches import Cohort, Sample, read_batch
 from ctssl.train.neighbours import nearest, own_rows, shown_neighbours, with_neighbours
 
@@ -45,6 +46,7 @@ def batch_of(people, phase, scans, landmark=LANDMARK, groups=None, epoch=0):
 def spied(method, phase, batch):
     """What went into the query encoder and what came out, call by call, and the loss's terms."""
     seen, keys = [], phase.keys(batch)
+    method.before_loss(phase, Made(keys, batch.subjects, LANDMARK))
     note = lambda _, inputs, out: seen.append((*inputs, out.detach()))  # noqa: E731
     hook = method.query.encoder.register_forward_hook(note)
     terms = phase.loss(batch, keys)
@@ -66,16 +68,23 @@ def in_numpy(sums, keys, queue, owners, subjects, temperature):
     return np.array(losses)
 
 
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize(("beta", "temperature"), [(1.0, 0.2), (0.3, 0.5)])
-def test_the_loss_is_that_of_the_formulas(eight, beta, temperature):
-    """Local InfoNCE, and InfoNCE of the sum of the neighbours a scan shows with the same keys and queue."""
-    method, phase = build(eight, beta=beta, temperature=temperature, random_negatives=True)
-    method.queue.subjects[LANDMARK, :4] = torch.tensor([0, 2, 5, 7])
+def test_the_loss_is_that_of_the_formulas(eight, beta, temperature, together):
+    """Local InfoNCE, and InfoNCE of the sum of the neighbours a scan shows with the same keys and queue.
+
+    Together: in place of the five oldest of the queue come the five keys of this step.
+    """
+    changes = {"beta": beta, "temperature": temperature, "batch_negatives": together}
+    method, phase = build(eight, random_negatives=True, **changes)
+    method.queue.subjects[LANDMARK, 6:10] = torch.tensor([0, 2, 5, 7])
+    queue, owners = (t.numpy().copy() for t in method.queue.keys(LANDMARK))
     scans = [4, 2, 0, 5, 7]
     batch = batch_of(eight, phase, scans)
     calls, keys, terms = spied(method, phase, batch)
     outs = [unit(out.double().numpy()) for *_, out in calls]
-    queue, owners = (t.numpy() for t in method.queue.keys(LANDMARK))
+    if together:
+        queue[:5], owners[:5] = keys, scans
     given = keys.double().numpy(), queue.astype(float), owners
     local = in_numpy(outs[0], *given, scans, temperature)
     sums, showing = np.zeros((5, 16)), {0: [4, 0, 5, 7], 3: [4, 0, 7]}
@@ -179,12 +188,16 @@ def test_a_view_depends_on_no_other_scan_of_the_batch(eight):
     torch.testing.assert_close(one[[2, 1]], two)
 
 
-def test_only_the_landmarks_own_keys_are_kept_and_the_key_network_follows(eight):
-    method, phase = build(eight, momentum=0.75)
+@pytest.mark.parametrize("together", [True, False])
+def test_only_the_landmarks_own_keys_are_kept_and_the_key_network_follows(eight, together):
+    method, phase = build(eight, momentum=0.75, batch_negatives=together)
     batch = batch_of(eight, phase, [4, 2, 0, 7])
     before, vectors = method.key.encoder.conv1.weight.clone(), method.queue.vectors.clone()
     keys = phase.keys(batch)
     assert keys.shape == (4, 16)
+    made = Made(keys, batch.subjects, LANDMARK)
+    method.before_loss(phase, made)
+    assert torch.equal(method.queue.vectors, vectors) is not together
     phase.loss(batch, keys)["total"].backward()
     assert all(p.grad is None for p in method.key.parameters())
     assert all(p.grad is not None for p in phase.parameters)
@@ -192,7 +205,7 @@ def test_only_the_landmarks_own_keys_are_kept_and_the_key_network_follows(eight)
         for parameter in phase.parameters:
             parameter.add_(0.1)
     settle(method, lambda noted: noted)
-    method.after_step(phase, Made(keys, batch.subjects, LANDMARK))
+    method.after_step(phase, made)
     query = method.query.encoder.conv1.weight.detach()
     torch.testing.assert_close(method.key.encoder.conv1.weight, 0.75 * before + 0.25 * query)
     assert (method.queue.vectors != vectors).any(2).sum(1).tolist() == [0, 4, 0, 0, 0, 0]
@@ -205,6 +218,17 @@ def test_keys_do_not_depend_on_neighbours(eight):
     alone = replace(phase, neighbours=None)
     made = [phase.keys(batch_of(eight, how, [4, 2, 0, 7])) for how in (phase, alone)]
     torch.testing.assert_close(*made)
+
+
+def test_keys_are_normalised_by_their_own_batch_and_its_statistics_are_kept(eight):
+    method, phase = build(eight)
+    norms = [m for m in method.key.encoder.modules() if isinstance(m, GroupedBatchNorm)]
+    before = [norm.running_mean.clone() for norm in norms]
+    one, two = (phase.keys(batch_of(eight, phase, [4, 2, 0, last])) for last in (7, 5))
+    assert not torch.allclose(one[:3], two[:3], atol=1e-3)
+    settle(method, lambda noted: noted)
+    for norm, old in zip(norms, before, strict=True):
+        assert not torch.equal(norm.running_mean, old)
 
 
 def test_a_batch_of_no_landmark_is_refused(eight):
@@ -225,9 +249,12 @@ def by_hand(points, count):
 
 @pytest.mark.parametrize("count", [1, 2, 6, 40])
 def test_nearest_landmarks_by_distance_then_number(count):
-    """On a grid of 26 mm, where up to six are equally near, moved so that distances are not exact."""
+    """On a grid of 26 mm, where up to six are equally near, turned so that distances are not exact."""
     grid = np.stack(np.meshgrid(*[np.arange(3.0)] * 3, indexing="ij"), -1).reshape(-1, 3) * 26
-    points = grid + np.array([-189.122, -9.958, -1132.5])
+    moved = np.array([-189.122, -9.958, -1132.5])
+    points = Rotation.from_euler("zyx", [0.3, -0.2, 0.1]).apply(grid) + moved
+    six = np.linalg.norm(points[[4, 10, 12, 14, 16, 22]] - points[13], axis=1)
+    assert len(set(six)) > 1, "rounding tells them apart"
     found = nearest(points, count)
     assert found.shape == (27, min(count, 26))
     np.testing.assert_array_equal(found, by_hand(points, count)[:, :26])

@@ -20,8 +20,11 @@ from ctssl.train.job import PretrainJob
 from ctssl.train.loop import pretrain
 
 SCANS, LANDMARKS, TARGET = 48, 8, "ground_glass_percent"
-OPTIONS = {"feature_size": 32, "experts": 4, "queue_size": 64, "patch_batch": SCANS, "bn_groups": 2}
-OPTIONS |= {"momentum": 0.99}
+OPTIONS = {"feature_size": 32, "experts": 4, "queue_size": SCANS, "patch_batch": SCANS, "bn_groups": 2}
+OPTIONS |= {"momentum": 0.9}  # of 80 steps in all
+OPTIONS |= {"augment": {"steps": ["warp", "noise", "gamma"], "translation_voxels": 1, "elastic_magnitude": 0}}
+GUESSING = 2 * np.log(SCANS)
+"""Both losses of a query that tells its key from none of the other subjects' keys, a collapsed one too."""
 
 
 def small(made, folder):
@@ -57,7 +60,7 @@ def left_out_r2(features, target):
 
 
 def measured(made, out):
-    """R² of the weights that training starts from, with the cohort's statistics, and of the end."""
+    """R² of the weights that training starts from, with the cohort's statistics, and of the end; its loss."""
     torch.set_num_threads(1)
     atlas, stores, subjects, target = small(made, out / "stores")
     machine, found = Pretraining(**{**synthetic.MACHINE, "precision": "bf16"}), {}
@@ -70,12 +73,20 @@ def measured(made, out):
         embedder = weights.load(out / name / weights.TENSORS, atlas).embedder
         features = [embed_scan(embedder, store, torch.device("cpu")) for store in stores]
         found[name] = left_out_r2(np.stack(features).astype(float), target)
+    with (out / "trained/history.csv").open(newline="") as file:
+        found["loss"] = np.mean([float(row["loss"]) for row in csv.DictReader(file)][-LANDMARKS:])
     return found
 
 
 @pytest.mark.slow
 def test_pretraining_beats_the_weights_it_starts_from(tmp_path):
-    """On the share of lung in ground glass: 0.94 beside 0.79 (seen)."""
+    """On the share of lung in ground glass: 0.94 beside 0.79, by seed 1 0.94 beside 0.91 (seen).
+
+    The loss is 7.2 in the end, where guessing is 7.7. The published shift of 12 voxels, for patches of 32,
+    leaves two views of 16 voxels little in common: then the loss stays that of guessing, and
+    `embedding_std` falls to 0.2.
+    """
     write_oracle(tmp_path / "made", OraclePlan(SCANS + 2, 7))  # the last two are visits of one person
     found = measured(tmp_path / "made", tmp_path)
-    assert found["trained"] > found["start"] + 0.03, found
+    assert found["trained"] > found["start"] + 0.08, found
+    assert found["loss"] < GUESSING - 0.25, found

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,10 +8,12 @@ import torch
 from golden import fill_boxes
 from methods.narrow import narrow  # noqa: F401
 from pydantic import ValidationError
+from scipy.stats import ks_2samp
 from train import lungs
 
 from ctssl.config.methods import ModelsGenesis as Options
 from ctssl.methods.models_genesis import ModelsGenesis
+from ctssl.train import augment
 from ctssl.train.batches import Cohort
 from ctssl.train.cuts import cut_sample, embedded_cuts, read_cuts
 from ctssl.train.random import sample_keys
@@ -75,6 +78,70 @@ def test_the_target_is_flipped_along_z_too_and_never_spoiled(boxed):
     assert len(flipped) > 1
 
 
+def published(rng, clean, blocks):
+    """A crop (z, y, x) in [0, 1], spoiled as published: shuffled, bent, painted over; in numpy."""
+    extent = np.array(clean.shape)
+    spoiled = clean.copy()
+    if rng.random() < 0.5:
+        for _ in range(blocks):
+            sides = rng.integers(1, extent // 10 + 1)
+            low = rng.integers(0, extent - sides + 1)
+            at = tuple(map(slice, low, low + sides))
+            spoiled[at] = rng.permutation(clean[at].ravel()).reshape(sides)
+    if rng.random() < 0.9:
+        points = np.array([[0, 0], rng.random(2), rng.random(2), [1, 1]])
+        t = np.linspace(0, 1, 2000)[:, None]
+        x, y = ((1 - t) ** np.arange(3, -1, -1) * t ** np.arange(4) * [1, 3, 3, 1] @ points).T
+        falls = rng.random() < 0.5
+        spoiled = np.interp(spoiled, np.sort(x), np.sort(y)[::-1] if falls else np.sort(y))
+    if rng.random() < 0.9:
+        inside = rng.random() < 0.2
+        covered, number = np.zeros(clean.shape, bool), 0
+        while number < 5 and (rng.random() < 0.95 or (number == 0 and not inside)):
+            few, many = (extent // 6, extent // 3) if inside else (3 * extent // 7, 4 * extent // 7)
+            sides = rng.integers(few, many + 1)
+            sides = sides if inside else extent - sides
+            low = rng.integers(3, extent - sides - 3 + 1)
+            covered[tuple(map(slice, low, low + sides))] = True
+            number += 1
+        spoiled = np.where(covered == inside, rng.random(clean.shape), spoiled)
+    return spoiled
+
+
+@quick
+def test_crops_are_spoiled_as_published():
+    """Error, share of voxels that stay, and correlation with the clean crop have the same distributions."""
+    rng, count, blocks = np.random.default_rng(2), 400, 200
+    hu = rng.integers(-1000, 1001, (count, 20, 20, 20)).astype(np.int16)
+    fewer = Options().corrupt.model_copy(update={"shuffle_blocks": blocks})
+    method = ModelsGenesis(Options(corrupt=fewer))
+    each = torch.arange(count)
+    batch = SimpleNamespace(patches=torch.from_numpy(hu), random=sample_keys(0, 0, 0, each, each))
+    spoiled, clean = (crops[:, 0].double().numpy() for crops in method.pair(batch))
+    wanted = np.stack([published(rng, crop, blocks) for crop in clean])
+
+    def measures(made):
+        flat, true = made.reshape(count, -1), clean.reshape(count, -1)
+        stay = (np.abs(flat - true) < 1e-4).mean(1)
+        alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(flat, true, strict=True)]
+        return {"error": ((flat - true) ** 2).mean(1), "stay": stay, "alike": np.array(alike)}
+
+    ours, theirs = measures(spoiled), measures(wanted)
+    for name, values in ours.items():
+        assert ks_2samp(values, theirs[name]).pvalue > 0.05, name
+
+
+def test_each_corruption_has_its_share_of_the_crops():
+    """Of the crops as published, 64 x 64 x 32, drawn apart from one another."""
+    each = torch.arange(20_000)
+    frame = augment.Frame((32, 64, 64), -1000, 1000)
+    shuffle, curve, paint = augment.draw(Options().corrupt, sample_keys(0, 0, 0, each, each), frame)
+    assert (shuffle.blocks, shuffle.longest) == (10_000, (3, 6, 6))
+    happens = torch.stack([shuffle.active, curve.active, curve.falling, paint.active, paint.inside]).numpy()
+    np.testing.assert_allclose(happens.mean(1), [0.5, 0.9, 0.5, 0.9, 0.2], atol=0.012)
+    np.testing.assert_allclose(np.corrcoef(happens), np.eye(5), atol=0.03)
+
+
 @quick
 def test_each_crop_of_a_scan_is_another(boxed):
     batch = batch_of(build(boxed), boxed, number=3)
@@ -82,6 +149,20 @@ def test_each_crop_of_a_scan_is_another(boxed):
     assert len({crop.numpy().tobytes() for crop in batch.patches}) == 12
     scans, numbers = torch.tensor([0, 0, 0]), torch.arange(3)
     assert batch.random[:3].tolist() == sample_keys(0, 0, 0, scans, numbers).tolist()
+
+
+@quick
+def test_crops_are_normalised_with_those_of_their_scans_group(boxed):
+    """Three crops a scan, groups of three scans and of one: each group is restored as if it were alone."""
+    method = build(boxed, crops=3, bn_groups=2)
+    assert [phase.groups for phase in method.phases()] == [2]
+    batch, seen = replace(batch_of(method, boxed, number=3), groups=(3, 1)), []
+    method.query.network.register_forward_hook(lambda _, given, made: seen.append((given[1], made.detach())))
+    for part in (batch, batch.take([0, 1, 2], (3,)), batch.take([3], (1,))):
+        method.restore_loss(part, None)
+    (groups, together), (_, first), (_, second) = seen
+    assert list(groups) == [9, 3]
+    torch.testing.assert_close(together, torch.cat([first, second]))
 
 
 @quick

@@ -105,8 +105,14 @@ def test_what_lies_outside_the_window_is_at_its_ends(model):
     np.testing.assert_array_equal(model.embed_patches(far, PLACES), model.embed_patches(ends, PLACES))
 
 
-def test_no_patches_give_no_features(model):
-    assert model.embed_patches(PATCHES[:0], PLACES[:0]).shape == (0, 16)
+@pytest.mark.parametrize("method", of_patches())
+def test_no_patches_give_no_features(method, tmp_path):
+    model = load_model(models.save(tmp_path, method))
+    width = model.embed_patches(PATCHES[:1], PLACES[:1]).shape[1]
+    for patches in (PATCHES[:0], torch.from_numpy(PATCHES[:0])):
+        found = model.embed_patches(patches, PLACES[:0])
+        assert tuple(found.shape) == (0, width)
+        assert found.dtype in (np.float32, torch.float32)
 
 
 def test_the_callers_settings_of_torch_stay(model):

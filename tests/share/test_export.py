@@ -13,7 +13,7 @@ from share import models
 
 import ctssl
 from ctssl.cli import cli
-from ctssl.errors import ConfigError, StoreError
+from ctssl.errors import ConfigError, StoreError, WeightsError
 from ctssl.prepare import atlas as atlases
 from ctssl.prepare.images import read_array
 from ctssl.share.export import Sharing, export_model
@@ -88,6 +88,29 @@ def test_the_page_says_what_a_stranger_must_know(results, tmp_path):
     assert (card["axes"], card["window_hu"], card["spacing_mm"]) == ("LPS", [-1024, 240], 1.0)
 
 
+@pytest.mark.parametrize(
+    ("method", "seen"),
+    [
+        ("moco-v2", "| volume | the lungs on 128 x 128 x 128 voxels"),
+        ("models-genesis", "| windows | over the lungs, 32 x 64 x 64 voxels"),
+    ],
+)
+def test_the_page_of_a_method_of_whole_lungs_tells_of_no_patches(results, tmp_path, method, seen):
+    models.save(results / "runs/small/seed0/all", method)
+    export_model(model_of(results), tmp_path / "out", Sharing())
+    _, body = front_and_body(tmp_path / "out")
+    assert seen in body
+    assert "takes the box of the lungs" in body
+    assert "patches" not in body
+    assert "landmarks," not in body
+
+
+def test_the_page_of_random_weights_says_that_nothing_was_learnt(results, tmp_path):
+    models.save(results / "runs/small/seed0/all", "untrained")
+    export_model(model_of(results), tmp_path / "out", Sharing())
+    assert "Nothing was learnt" in front_and_body(tmp_path / "out")[1]
+
+
 def test_what_nobody_stated_is_not_stated(results, tmp_path):
     models.save(results / "runs/small/seed0/all")
     export_model(model_of(results), tmp_path / "out", Sharing())
@@ -154,6 +177,47 @@ def test_weights_without_any_atlas_are_shared_without_one(tmp_path):
 def test_an_atlas_without_its_mask_makes_no_folder(results, tmp_path):
     (results / "atlas/mask.nii.gz").unlink()
     with pytest.raises(StoreError, match=r"has no mask\.nii\.gz, which registration needs"):
+        export_model(model_of(results), tmp_path / "out", Sharing())
+    assert not (tmp_path / "out").exists()
+
+
+def test_imported_weights_say_where_they_come_from_and_what_else_is_needed(tmp_path):
+    made = [{"file": "net|<b>.pth", "sha256": "abc"}]
+    path = models.save(tmp_path / "in", atlas=None, landmarks=0, axes=None, preparation=None, imported=made)
+    export_model(ctssl.load_model(path), tmp_path / "out", Sharing())
+    _, body = front_and_body(tmp_path / "out")
+    assert r"| published as | net\|&lt;b&gt;.pth, sha256 abc |" in body
+    assert "imported with ctssl" in body
+    assert "--model model.safetensors --config CONFIG.yaml --atlas ATLAS --out" in body
+    assert 'load_model("model.safetensors", atlas="ATLAS")' in body
+    assert 'model, config="CONFIG.yaml")' in body
+    assert "| axes" not in body
+
+
+def test_an_atlas_that_weights_were_given_goes_with_them_and_is_found(tmp_path, results):
+    path = models.save(tmp_path / "in", atlas=None, landmarks=0, preparation=None, axes=None)
+    given = ctssl.load_model(path, atlas=results / "atlas")
+    export_model(given, tmp_path / "out", Sharing())
+    assert "| axes | LPS" in front_and_body(tmp_path / "out")[1]
+    assert ctssl.load_model(tmp_path / "out").needed_atlas() == tmp_path / "out/atlas"
+    assert "--atlas" not in (tmp_path / "out/README.md").read_text()
+
+
+def test_a_card_of_an_older_version_is_enough(results, tmp_path):
+    """It has no edge of patches, no axes, no quartiles."""
+    run = results / "runs/small/seed0/all"
+    card = json.loads((run / "model.json").read_text())
+    for key in ("patch_voxels", "axes", "cohort", "preparation", "data_licence"):
+        del card[key]
+    (run / "model.json").write_text(json.dumps(card))
+    export_model(model_of(results), tmp_path / "out", Sharing())
+    assert "6 landmarks, 32 voxels along an edge" in (tmp_path / "out/README.md").read_text()
+
+
+@pytest.mark.parametrize("change", [{"window_hu": None}, {"cohort": {"a": [1]}}, {"imported": [3]}])
+def test_a_card_that_says_too_little_is_refused_in_words(results, tmp_path, change):
+    models.save(results / "runs/small/seed0/all", **change)
+    with pytest.raises(WeightsError, match="lacks what a stranger must know"):
         export_model(model_of(results), tmp_path / "out", Sharing())
     assert not (tmp_path / "out").exists()
 

@@ -74,6 +74,29 @@ def test_a_model_of_no_atlas_asks_for_one_of_its_spacing(tmp_path, results):
     assert ctssl.load_model(path, atlas=results / "atlas").needed_atlas() == results / "atlas"
 
 
+def test_weights_of_no_atlas_take_the_one_beside_them_and_none_above(tmp_path, results):
+    """So an exported folder is complete, and an atlas that is there by chance is not taken."""
+    path = models.save(results / "weights", atlas=None, landmarks=0)
+    assert ctssl.load_model(path).atlas_folder is None
+    models.save_atlas(results / "weights/atlas", synthetic.atlas())
+    assert ctssl.load_model(path).atlas_folder == results / "weights/atlas"
+    models.save(results / "weights", atlas=None, landmarks=0, spacing_mm=2.5)
+    assert ctssl.load_model(path).atlas_folder is None, "of another spacing"
+
+
+def test_imported_weights_say_which_atlas_they_lack(tmp_path):
+    path = models.save(tmp_path, imported=[{"file": "a.pth", "sha256": "abc"}])
+    with pytest.raises(StoreError, match="was imported, without its atlas synthetic") as fault:
+        ctssl.load_model(path).needed_atlas()
+    assert "config/copdgene-atlas.yaml" in fault.value.advice
+
+
+def test_a_path_that_is_not_there_is_told_as_such(tmp_path):
+    with pytest.raises(WeightsError, match="there is no such file") as fault:
+        ctssl.load_model(tmp_path / "modle.safetensors")
+    assert "name a .safetensors file" in fault.value.advice
+
+
 def test_a_named_atlas_of_another_id_is_refused(results, tmp_path):
     other = synthetic.atlas(7)
     models.save_atlas(tmp_path / "other", other, images=False)

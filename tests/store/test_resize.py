@@ -37,6 +37,12 @@ def test_beyond_is_air(hu):
     assert (found[:, 30:] == -1024).all()
 
 
+def test_a_new_voxel_whose_middle_lies_beyond_is_air_though_it_touches_an_old_one():
+    """Nine old voxels on three: middles at -1, 2 and 5 of four old ones."""
+    by_hand = [[0, 0, 0, 0], [1 / 6, 1 / 3, 1 / 3, 1 / 6], [0, 0, 0, 0]]
+    np.testing.assert_allclose(cover(4, 3, 9), by_hand, rtol=1e-6)
+
+
 def test_fields_of_broken_voxels_keep_the_mean():
     weights = cover(31, 7, 31)
     np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from ctssl.store.boxes import open_box, write_box
+from ctssl.store.boxes import box_of, open_box, write_box
 
 SHAPE = (40, 44, 52)
 """Voxels z, y, x of every box."""
@@ -38,6 +38,15 @@ def write(folder: Path, scan: str, number: int, atlas):
     card = {"scan": scan, "atlas": atlas.id, "spacing_mm": 1.0, "axes": "LPS", "origin_mm": [0.0, 0.0, 0.0]}
     write_box(path, values(number, mask), mask, card)
     return open_box(path, scan=scan, atlas=atlas.id)
+
+
+def with_a_changed_voxel(boxes, scan):
+    """The same boxes, in memory that of one scan, in which one voxel of lung is tissue."""
+    box = boxes[scan]
+    hu, mask = box.whole("volume"), box.whole("mask")
+    lung = np.argwhere(mask)
+    hu[tuple(lung[len(lung) // 2])] = 0
+    return boxes | {scan: box_of(hu, mask, box.card)}
 
 
 def with_boxes(people, folder: Path):

@@ -89,7 +89,17 @@ def test_a_round_walks_over_all_landmarks_with_valid_pairs_only():
         assert got == {j: who for j, who in showing.items() if len(who) >= 2}
 
 
-@pytest.mark.parametrize("unit", ["landmark", "scan"])
+def test_patches_of_a_batch_are_of_landmarks_of_their_own():
+    """A round is every pair that is shown, each scan once in a batch; seven scans are at nine landmarks."""
+    cohort = some_cohort(subjects=tuple(range(7)))
+    for number in range(6):
+        samples = samples_of_round(cohort, "patch", 7, 0, number)
+        assert all(len(set(s.landmarks)) == len(set(s.scans)) == len(s.scans) for s in samples)
+        got = [pair for s in samples for pair in zip(s.scans.tolist(), s.landmarks.tolist(), strict=True)]
+        assert sorted(got) == sorted(map(tuple, np.argwhere(cohort.valid).tolist()))
+
+
+@pytest.mark.parametrize("unit", ["landmark", "patch", "scan"])
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.7, 1.0])
 def test_steps_are_counted_as_they_are_made(unit, share):
     cohort = some_cohort(share=share)

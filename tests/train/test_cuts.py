@@ -106,6 +106,15 @@ def test_a_whole_volume_keeps_the_scale_where_it_is_asked_to(box):
     assert np.abs(np.array(inside) - np.array(box.shape) / 2).max() <= 1
 
 
+def test_a_field_lies_around_the_middle_of_the_lungs_and_not_of_the_box():
+    """Lungs with 4 voxels of margin on one side and 12 on the other; the field's voxels are the box's."""
+    hu = np.random.default_rng(0).integers(-1000, 500, (36, 36, 40)).astype(np.int16)
+    mask = np.zeros(hu.shape, np.uint8)
+    mask[4:24, 12:32, 4:28] = 1  # their middles: 14, 22, 16
+    found = cuts.whole(cuts_box(hu, mask), Whole((16, 12, 20), (16.0, 12.0, 20.0)), None)
+    np.testing.assert_array_equal(found, hu[6:22, 16:28, 6:26])
+
+
 def test_volumes_are_kept_and_a_damaged_one_is_made_again(box, tmp_path, monkeypatch):
     cut, made = Whole((16, 16, 16), (60.0, 60.0, 60.0)), []
     real = cuts._on_voxels

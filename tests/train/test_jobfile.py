@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
-from train import synthetic
+from train import lungs, synthetic
 from train.files import job_file
 
+from ctssl.config.study import Run
 from ctssl.errors import ConfigError
 from ctssl.prepare.atlas import write_card
 from ctssl.train.jobfile import read_job
@@ -47,6 +49,18 @@ def test_a_job_is_carried_elsewhere_with_its_stores_and_atlas(study, tmp_path):
     assert all(store.path.is_relative_to(moved) for store in there.stores)
     assert there.out.resolve() == moved / "runs/out"
     assert there.run.options.patch_batch == 8
+
+
+@pytest.mark.parametrize(("method", "differs"), [("moco-v2", True), ("context-aware", False)])
+def test_a_changed_voxel_of_a_box_makes_another_training_of_methods_that_read_it(tmp_path, method, differs):
+    people = lungs.with_boxes(synthetic.cohort(tmp_path / "stores"), tmp_path / "boxes")
+    job = replace(synthetic.job(people, tmp_path), run=Run(name="small", method=method))
+    prints = [
+        replace(job, boxes=boxes).fingerprint()
+        for boxes in (people.boxes, people.boxes, lungs.with_a_changed_voxel(people.boxes, "scan4"))
+    ]
+    assert prints[0] == prints[1]
+    assert (prints[1] != prints[2]) is differs
 
 
 def test_what_is_no_job_says_so(tmp_path):

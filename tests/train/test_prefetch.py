@@ -84,7 +84,7 @@ def test_slow_and_quick_batches_come_in_the_order_asked_for():
 
 def test_who_stops_early_waits_for_no_further_batch(counted):
     begun, read = counted
-    gate = threading.Event()
+    gate, others = threading.Event(), set(threading.enumerate())
 
     def slow(number):
         gate.wait(5)
@@ -97,7 +97,8 @@ def test_who_stops_early_waits_for_no_further_batch(counted):
     threading.Timer(0.1, gate.set).start()
     pairs.close()
     assert len(begun) <= 1 + batches.AHEAD
-    assert threading.active_count() < 10
+    left = set(threading.enumerate()) - others
+    assert not [thread for thread in left if not isinstance(thread, threading.Timer)], "all readers ended"
     before = len(begun)
     time.sleep(0.05)
     assert len(begun) == before

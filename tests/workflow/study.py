@@ -52,7 +52,9 @@ class Study:
         ]
         return [*start, *args, *common, "--cores", "2", "--configfile", "study.yaml"]
 
-    def snakemake(self, *args: str, recipe: str | None = None, ok: bool = True) -> str:
+    def snakemake(
+        self, *args: str, recipe: str | None = None, ok: bool = True, python_path: Path | str = ""
+    ) -> str:
         """What snakemake printed; it must succeed, or with ok=False fail."""
         done = subprocess.run(
             self.command(*args, recipe=recipe),
@@ -61,7 +63,7 @@ class Study:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
-            env=quiet_environment(),
+            env={**quiet_environment(), "PYTHONPATH": str(python_path)},
         )
         assert (done.returncode == 0) == ok, done.stdout[-6000:]
         return done.stdout

@@ -33,6 +33,7 @@ class MocoV2(MethodOptions):
     field_mm: float | None = Field(
         default=384.0,
         gt=0,
+        le=1000,
         description="[us] mm that a volume shows along each axis around the middle of the lungs, the same "
         "for all scans, so that the size of lungs stays; null [P]: the box of each scan is stretched over it",
     )
