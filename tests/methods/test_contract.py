@@ -197,9 +197,6 @@ def test_two_processes_train_what_one_trains(tmp_path, name):
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     asked = [str(tests), str(tmp_path / "nine"), str(tmp_path / "two"), name, json.dumps(changes)]
     done = subprocess.run([*run, *asked], capture_output=True, text=True, check=False)
-    if name == "untrained":
-        assert "2 devices share 1 batch norm groups" in done.stderr
-        return
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = (pd.read_csv(tmp_path / out / "history.csv") for out in ("one", "two"))
     assert first.phase.tolist() == second.phase.tolist()
