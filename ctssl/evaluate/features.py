@@ -22,6 +22,7 @@ from ctssl.train import weights as model_weights
 from ctssl.train.batches import Cohort, read_batch, scan_sample
 from ctssl.train.cuts import Whole, Windows, embedded_cuts
 from ctssl.train.device import claim, exact_float32
+from ctssl.train.planes import Planes
 
 
 def extract(
@@ -108,12 +109,12 @@ def embed_scan(
     Raises:
         StoreError: the embedder needs a box.
     """
-    cut: Windows | Whole | None = getattr(embedder, "cut", None)
+    cut: Windows | Whole | Planes | None = getattr(embedder, "cut", None)
     if cut is not None:
         if box is None:
             message = f"these features are of the box of the lungs, and scan {store.scan} has none"
             raise StoreError(message, "the workflow's rule box makes it from the scan's volume")
-        return embedder.embed(embedded_cuts(box, cut, volumes).to(device))[0].cpu().numpy()
+        return embedder.embed(embedded_cuts(box, cut, volumes, store).to(device))[0].cpu().numpy()
     cohort = Cohort(store.valid[None], np.zeros(1, np.int64))
     batch = read_batch([store], cohort, scan_sample(cohort, np.zeros(1, np.int64)))
     return embedder.embed(batch.to(device))[0].cpu().numpy()

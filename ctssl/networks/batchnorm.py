@@ -102,12 +102,13 @@ class GroupedBatchNorm(_BatchNorm):
 
 
 @torch.no_grad()
-def settle(network: nn.Module, summed: Callable[[Tensor], Tensor]) -> None:
-    """Nothing; moves the running statistics of a network by the mean over the groups of this step.
+def settle(network: nn.Module, summed: Callable[[Tensor], Tensor], momentum: float | None = None) -> None:
+    """Nothing; moves the running statistics of a network by the mean over the groups since the last time.
 
     Args:
         network: in whose batch norms passes were noted, here or on other devices.
         summed: a tensor -> its sum over all devices.
+        momentum: how far they move, 1: they become that mean; None: as far as each norm says.
     """
     norms = list(_norms(network))
     if not norms:
@@ -116,8 +117,9 @@ def settle(network: nn.Module, summed: Callable[[Tensor], Tensor]) -> None:
     for norm, sums in zip(norms, noted.split([norm.noted.numel() for norm in norms]), strict=True):
         means, variances = sums.view_as(norm.noted)
         groups, moved = means[-1].clamp_min(1), means[-1] > 0  # asked on the device: a GPU is not waited for
-        norm.running_mean.lerp_(means[:-1] / groups, moved * norm.momentum)
-        norm.running_var.lerp_(variances[:-1] / groups, moved * norm.momentum)
+        far = moved * (norm.momentum if momentum is None else momentum)
+        norm.running_mean.lerp_(means[:-1] / groups, far)
+        norm.running_var.lerp_(variances[:-1] / groups, far)
         norm.num_batches_tracked.add_(moved)
         norm.noted.zero_()
 

@@ -35,6 +35,7 @@ class PictureEncoder(nn.Module):
         for _ in widths:
             pixels = -(-pixels // POOL)
         self.dense = nn.Linear(widths[-1] * pixels**2, features)
+        self.last = GroupedBatchNorm(features)  # without it training waits long at the mean of the labels
 
     def forward(self, pictures: Tensor, groups: Sequence[int] | None = None) -> Tensor:
         """(B, F) float32 of pictures (B, 1, E, E).
@@ -48,4 +49,4 @@ class PictureEncoder(nn.Module):
             for convolution, norm in zip(self.convolutions, self.norms, strict=True):
                 x = norm.elu(convolution(x), groups)  # type: ignore[operator]
                 x = functional.max_pool3d(x, (1, POOL, POOL), ceil_mode=True)
-            return functional.elu(self.dense(x.flatten(1)))  # (B, C, 1, E/64, E/64) -> (B, F)
+            return self.last.elu(self.dense(x.flatten(1)), groups)  # (B, C, 1, E/64, E/64) -> (B, F)

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from math import prod
 from types import FrameType
 from typing import Any
@@ -14,6 +15,7 @@ from ctssl.config.methods import MethodOptions
 from ctssl.errors import ConfigError, WeightsError
 from ctssl.log import Progress
 from ctssl.methods import Phase
+from ctssl.networks.batchnorm import settle
 from ctssl.train import checkpoint, weights
 from ctssl.train.batches import patch_bytes, prefetched
 from ctssl.train.board import EVENTS, board
@@ -113,8 +115,10 @@ class _Training:
         ):
             ahead = prefetched(self.plan.steps(self.done), self.load, self._bytes)
             for step, load in meter.timed(ahead):
-                row = self._row(step, load) | (self.held.after(step) if self.held else {})
+                row = self._row(step, load)
                 self.done += 1
+                if self.held is not None:
+                    row |= self.held.after(step, self._settle)
                 stop = self.team.any(sigterm.came, self.device)
                 if record is not None:
                     record.add(row)
@@ -134,6 +138,13 @@ class _Training:
                     break
             if record is not None:
                 self.history_bytes = record.flushed()
+
+    def _settle(self, steps: int) -> None:
+        """The running statistics of batch norm become those of so many last steps, with these weights."""
+        last = islice(self.plan.steps(self.done - steps), steps)
+        for step, load in prefetched(last, self.load, self._bytes):
+            self.step.look(step, load)
+        settle(self.method, self.team.summed, momentum=1.0)
 
     def _enough(self) -> bool:
         """Whether the scans that are held out say so."""

@@ -181,6 +181,14 @@ class Stepper:
         self.method.after_step(phase, made)
         return terms
 
+    @torch.no_grad()
+    def look(self, step: Step, load: Load) -> None:
+        """Nothing; batch norm notes what it sees in a step, whose phase has no keys, and nothing moves."""
+        phase, load = self.phases[step.phase], load.to(self.device)
+        for part in load.shares.queries[self.team.rank]:
+            with self._precision():
+                phase.loss(load.of(part), None)
+
     def _keys(self, phase: Phase, load: Load) -> Made | None:
         """The keys of all scans of a step, in the order of its sample."""
         if phase.keys is None:

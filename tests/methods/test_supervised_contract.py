@@ -51,7 +51,7 @@ ALL = {
 STILL = {
     "cnn-3d": {"dropout": 0, "augment": {"steps": []}},
     "slice-cnn": {"dropout": 0, "augment": {"steps": []}},
-    "subject2vec": {"dropout": 0},
+    "subject2vec": {"dropout": 0, "scan_batch": 3},
 }
 """Nothing is drawn."""
 
@@ -110,7 +110,7 @@ def test_targets_travel_with_their_scans(eight, tmp_path, name):
 def test_one_batch_is_learnt_by_heart(eight, tmp_path, name):
     for classes, values in (((), NUMBERS), (("x", "y"), [0, 1, 0, 1, 1, 0, 0, 1])):
         labels = Labels("x", classes, values, [False] * 8)
-        stepper, loader, step = prepared(job(name, eight, tmp_path, labels, **ALL[name], **STILL[name]))
+        stepper, loader, step = prepared(job(name, eight, tmp_path, labels, **{**ALL[name], **STILL[name]}))
         load = loader(step)
         terms = [stepper(step, load, 0.003) for _ in range(20)]
         losses = [one.get("labels", one["total"]) for one in terms]
@@ -168,6 +168,17 @@ def test_the_validation_loss_is_that_of_the_scans_held_out(eight, tmp_path, name
     found = [float(network.predict(of_scan(network, eight, scan))) for scan in ("scan2", "scan6")]
     wanted = np.mean((np.array(found) - made.labels.targets()[[2, 6]]) ** 2)
     assert history.validation_loss.dropna().item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_running_statistics_are_those_of_the_training_part_with_the_weights_as_they_are(eight, tmp_path):
+    pretrain(job("cnn-3d", eight, tmp_path, **{**ALL["cnn-3d"], **STILL["cnn-3d"]}))
+    network = weights.load(tmp_path / weights.TENSORS, eight.atlas).embedder
+    scans = [f"scan{n}" for n, held in enumerate(HELD) if not held]
+    hu = torch.cat([of_scan(network, eight, scan).patches for scan in scans]).clamp(-1024, 240)
+    maps = network.encoder.conv1((hu[:, None] + 1024) / 632 - 1).detach()
+    norm = network.encoder.bn1
+    torch.testing.assert_close(norm.running_mean, maps.mean((0, 2, 3, 4)), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, maps.var((0, 2, 3, 4)), rtol=1e-3, atol=1e-5)
 
 
 @every

@@ -1,4 +1,7 @@
-"""voco finds the places of crops of scans that it was not trained on, and a network at random does not."""
+"""voco finds the places of crops of scans that it was not trained on, and a network at random does not.
+
+Crops stay as they are: where they are turned and mirrored, it takes more steps than a test may.
+"""
 
 from types import SimpleNamespace
 
@@ -14,14 +17,14 @@ from ctssl.store.boxes import box_of
 from ctssl.train.basecrops import BaseCrops, random_places
 from ctssl.train.batches import Cohort
 from ctssl.train.cuts import cut_sample, read_cuts
-from ctssl.train.schedule import Plan
+from ctssl.train.schedule import Plan, cosine
 from ctssl.train.step import Loader, Stepper
 from ctssl.train.team import Team
 
 SCANS, HELD_OUT = 36, 12
 OPTIONS = {
     **{"crop_voxels": (16, 16, 16), "grid": (2, 3), "random_crops": 6, "crop_batch": 4, "width": 4},
-    **{"projection_size": 64, "epochs": 40, "learning_rate": 2e-3, "momentum": 0.9},
+    **{"projection_size": 64, "epochs": 100, "learning_rate": 2e-3, "augment": {"steps": []}},
 }
 
 
@@ -85,10 +88,12 @@ def test_voco_beats_its_own_start(lying, form):
     optimiser = torch.optim.Adam(phases[0].parameters)
     stepper = Stepper(method, [optimiser], options, team=Team(), bf16=False)
     loader = Loader([], cohort, phases, 0, Team(), 1, pinned=False, boxes=lying.boxes[:trained])
-    for step in Plan(phases, cohort, options.epochs, 0).steps():
-        terms = stepper(step, loader(step), options.learning_rate)
+    plan = Plan(phases, cohort, options.epochs, 0)
+    for step in plan.steps():
+        rate = cosine(options.learning_rate, step.of_phase, plan.totals()[0])
+        terms = stepper(step, loader(step), rate)
     end = correlation(method, lying), place_r2(method, lying)
-    print(f"{form}: correlation {start[0]:.3f} to {end[0]:.3f}, R2 {start[1]:.3f} to {end[1]:.3f}, {terms}")
-    assert end[0] > start[0] + 0.2
-    assert end[1] > start[1] + 0.1
+    print(f"{form}: correlation {start[0]:.3f} to {end[0]:.3f}, R2 {start[1]:.3f} to {end[1]:.3f}")
+    assert end[0] > start[0] + 0.3
+    assert end[1] > start[1] + 0.04
     assert terms["embedding_std"] > 0.3

@@ -18,7 +18,7 @@ PLACES = np.array([[0.1, 0.5, 0.9], [0.0, 1.0, 0.3], [0.7, 0.2, 0.4]])
 
 
 def of_patches() -> list[str]:
-    return [method for method in METHODS if not OPTIONS[method].boxes]
+    return [m for m in METHODS if not OPTIONS[m].boxes and not OPTIONS[m].supervised]
 
 
 @pytest.fixture(scope="module")

@@ -70,11 +70,10 @@ class Cnn3D(Supervised):
     dropout: float = Field(default=0.2, ge=0, lt=1, description="[us] share of features left out in a step")
     volume_batch: int = Field(default=8, ge=2, description="[us] scans in a step")
     augment: Augment = Field(
-        default=Augment(
-            steps=("turn", "warp", "noise"), turn_probability=0, translation_voxels=2, elastic_magnitude=0
-        ),
-        description="[us] flips, small turns, shifts and sizes, noise; none of them changes what density "
-        "says. translation_voxels is for 32 voxels along an axis and grows with volume_voxels",
+        default=Augment(steps=("turn", "noise"), turn_probability=0, noise_max_hu=10),
+        description="[us] flips, and noise as coarse voxels have it. No `warp`: shifts by parts of a voxel "
+        "blur one volume more than the next, which hides what few scans show of holes. Its lengths are for "
+        "32 voxels along an axis and grow with volume_voxels",
     )
 
 
@@ -154,15 +153,9 @@ class SliceCnn(Supervised):
     dropout: float = Field(default=0.2, ge=0, lt=1, description="[us] share of features left out in a step")
     scan_batch: int = Field(default=16, ge=2, description="[us] scans in a step")
     augment: Augment = Field(
-        default=Augment(
-            steps=("warp", "noise"),
-            rotation_deg=(5, 0, 0),
-            translation_voxels=1,
-            scale=0.05,
-            elastic_magnitude=0,
-        ),
-        description="[us] of each view: small turns in its plane, shifts and sizes, noise. "
-        "translation_voxels is for 32 voxels along an edge and grows with plane_voxels",
+        default=Augment(steps=("noise",), noise_max_hu=10),
+        description="[us] noise, in each view for itself. Lengths of `warp` are for 32 voxels along an edge "
+        "and grow with plane_voxels",
     )
 
     @field_validator("axial", "coronal", "sagittal_right", "sagittal_left")
