@@ -128,7 +128,7 @@ VALUES = [
     bad("a baseline named ../up", "baselines.0.name: a name has up to 60", "baselines: [../up]\n"),
     bad(
         "a method that nobody knows",
-        "runs.0.method: method is one of autoencoder, context-aware",
+        "runs.0.method: method is one of autoencoder, ",
         "runs: [{name: a, method: os.system}]",
     ),
     bad("braces in the results' name", "may not hold { or }", "results: 'out/{scan}'\n"),
