@@ -60,10 +60,11 @@ class Predictor:
     def predict(self, features: pd.DataFrame) -> pd.DataFrame:
         """Columns scan, subject, prediction, low, high (or set, score_CLASS), distance, far, n, subjects.
 
-        Numbers are in the unit of the label column, also of a target with `log`. `low` and `high` hold the
-        truth of 90 % of new subjects, and so does `set`, whose classes are joined by '; '; without enough
-        subjects low and high are nan. `distance` is 1 where training scans typically lie; `far` is yes
-        beyond 99 % of them, so that model and interval say little; "" when nobody can say.
+        Numbers are in the unit of the label column, also of a target with `log`. `low` and `high` are made
+        to hold the truth of 90 % of new subjects, and so is `set`, whose classes are joined by '; '
+        (ctssl.evaluate.conformal says what that promises); without enough subjects low and high are nan.
+        `distance` is 1 where training scans typically lie; `far` is yes beyond 99 % of them, so that model
+        and interval say little; "" when nobody can say.
 
         Args:
             features: columns scan, subject, f000 ..., of the kind that the probe was fitted on.

@@ -8,6 +8,7 @@ from ctssl.config.study import Target
 from ctssl.errors import CohortError, ConfigError
 from ctssl.escaping import in_csv
 from ctssl.files import write_whole
+from ctssl.jobs.rows import read_features
 from ctssl.log import tell
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ def apply_probe(features: Path, probe: Path, out: Path) -> str:
         ConfigError: one of them would be written over.
     """
     from ctssl.evaluate.probe_file import read_predictor
-    from ctssl.jobs.study import read_features
 
     if out.resolve() in (features.resolve(), probe.resolve()):
         raise ConfigError(f"{out} is read, and would be written over", "name another file with --out")

@@ -1,13 +1,20 @@
-"""Tables of the results as rows: csv files that the jobs of the cohort write and read."""
+"""Tables of the results: csv files of rows, which the jobs of the cohort write and read, and features."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ctssl.cards import open_file
 from ctssl.errors import CohortError, ManifestError
 from ctssl.escaping import in_csv
 from ctssl.manifest import Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ANEW = "delete it and run the same snakemake command"
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -49,3 +56,26 @@ def check_unchanged(then: str, now: str, manifest: Manifest) -> None:
         raise ManifestError(
             f"{manifest.path} changed since the workflow was started", "run the same command again"
         )
+
+
+def read_features(path: Path, advice: str = _ANEW) -> "pd.DataFrame":
+    """A table of features; what `write_table` said of it is in its attrs.
+
+    Raises:
+        CohortError: the file holds none; `advice` says what to do.
+    """
+    import pandas as pd
+    from pyarrow import ArrowException
+
+    try:
+        with open_file(path) as file:
+            data = io.BytesIO(file.read())
+    except ValueError as error:
+        raise CohortError(f"{path} holds no features: {error}", advice) from error
+    try:
+        table = pd.read_parquet(data, page_checksum_verification=True)
+        if not {"scan", "subject"} <= set(table.columns):
+            raise ValueError("it has no columns scan and subject")
+    except (ArrowException, OSError, ValueError, TypeError, KeyError) as error:  # arrow's words on damage
+        raise CohortError(f"{path} holds no features: {error}", advice) from error
+    return table

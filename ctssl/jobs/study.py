@@ -1,6 +1,5 @@
 """The jobs that learn from the stores: pretraining, features, folds, probes, result tables."""
 
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +13,13 @@ from ctssl.config.study import Pretraining, Target
 from ctssl.errors import CohortError
 from ctssl.jobs.boxes import folder_of, open_boxes, with_boxes
 from ctssl.jobs.predict import write_final
-from ctssl.jobs.rows import check_unchanged, read_rows, some_rows
+from ctssl.jobs.rows import check_unchanged, read_features, read_rows, some_rows
 from ctssl.log import tell
 from ctssl.manifest import read_manifest
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ctssl.store.boxes import Box
     from ctssl.store.reader import Store
-
-_ANEW = "delete it and run the same snakemake command"
 
 
 VOLUMES = Path("cache", "volumes")
@@ -232,26 +227,3 @@ def _stores(scans: Path, atlas: str | None = None) -> tuple[list["Store"], list[
 def store_path(scans: Path, row: dict[str, str]) -> Path:
     """Where the store of a row lies; relative paths start at the table."""
     return (scans.parent / row["path"]).resolve()
-
-
-def read_features(path: Path, advice: str = _ANEW) -> "pd.DataFrame":
-    """A table of features; what `write_table` said of it is in its attrs.
-
-    Raises:
-        CohortError: the file holds none; `advice` says what to do.
-    """
-    import pandas as pd
-    from pyarrow import ArrowException
-
-    try:
-        with open_file(path) as file:
-            data = io.BytesIO(file.read())
-    except ValueError as error:
-        raise CohortError(f"{path} holds no features: {error}", advice) from error
-    try:
-        table = pd.read_parquet(data, page_checksum_verification=True)
-        if not {"scan", "subject"} <= set(table.columns):
-            raise ValueError("it has no columns scan and subject")
-    except (ArrowException, OSError, ValueError, TypeError, KeyError) as error:  # arrow's words on damage
-        raise CohortError(f"{path} holds no features: {error}", advice) from error
-    return table
