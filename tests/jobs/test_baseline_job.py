@@ -65,7 +65,8 @@ def test_every_baseline_predicts_what_its_features_hold(made, tmp_path, name):
     study.baseline(settings.baseline(chosen, name), out / "scans.csv", features)
     assert set(pd.read_parquet(features).scan) == set(manifest.scans)
     text = settings.probe(chosen, manifest, "fev1")
-    study.probe(text, features, out / "folds.csv", tmp_path / "fev1.json")
+    final = tmp_path / "final" / "fev1.json"
+    study.probe(text, features, out / "folds.csv", tmp_path / "fev1.json", final)
     result = read_probe(tmp_path / "fev1.json")
     assert (result["n"], result["subjects"]) == (SCANS, SCANS)
     assert result["metrics"]["spearman"]["value"] > 0.5
