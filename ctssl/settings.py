@@ -151,7 +151,9 @@ def _trained(config: Config, manifest: Manifest, run: str) -> dict[str, Any]:
     made_of = {"box": RECIPES["box"]} if chosen.options.boxes else {}
     return {
         **made_of,
-        "run": chosen.model_dump(mode="json", exclude={"label", "seeds", "weights"}, serialize_as_any=True),
+        "run": chosen.model_dump(
+            mode="json", exclude={"label", "seeds", "weights", "targets"}, serialize_as_any=True
+        ),
         "precision": config.pretraining.precision,
         "preparation": digest([_preparation(config, manifest)]),
     }
@@ -217,9 +219,9 @@ def probe(config: Config, manifest: Manifest, target: str) -> str:
 def tables(config: Config) -> str:
     """Settings of the result tables: rows and targets in their order."""
     rows = [
-        (run.title, run.name, list(run.seeds), "folds" if run.options.supervised else "all")
+        (run.title, run.name, list(run.seeds), "folds" if run.options.supervised else "all", run.targets)
         for run in config.runs
-    ] + [(chosen.title, chosen.name, [0], "all") for chosen in config.baselines]
+    ] + [(chosen.title, chosen.name, [0], "all", None) for chosen in config.baselines]
     return _text("tables", rows=rows, targets=[t.model_dump() for t in config.evaluation.targets])
 
 

@@ -108,8 +108,11 @@ def records_of(run, seed, target):
 
 def all_probes():
     """What every row says of every target."""
-    rows = ROWS + FOLD_ROWS + BASELINE_ROWS
-    return [f"{RESULTS}/probes/{row}/{t}.json" for row in rows for t in TARGETS]
+    return [
+        f"{RESULTS}/probes/{row}/{target}.json"
+        for row in ROWS + FOLD_ROWS + BASELINE_ROWS
+        for target in CONFIG.targets_of(row.split("_")[0])
+    ]
 
 
 def all_features():

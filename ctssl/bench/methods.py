@@ -6,10 +6,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from ctssl.cohorts.phantom.oracle import OraclePlan, write_oracle
@@ -22,6 +24,7 @@ from ctssl.store.reader import Store, open_stores
 from ctssl.train.batches import Cohort, prefetched
 from ctssl.train.device import pick_device
 from ctssl.train.host import keep_memory
+from ctssl.train.labels import Task
 from ctssl.train.meter import Meter
 from ctssl.train.schedule import Plan
 from ctssl.train.step import Loader, Stepper
@@ -95,7 +98,8 @@ class _Bench:
         again = [number % len(made) for number in range(scans)]
         self.stores: list[Store] = [made[number] for number in again]
         self.boxes: list[Box] = [boxes[number] for number in again]
-        self.cohort = Cohort.of(self.stores, [str(number) for number in range(scans)])
+        cohort = Cohort.of(self.stores, [str(number) for number in range(scans)])
+        self.cohort = replace(cohort, targets=np.zeros(scans, np.float32))
 
     def embedding(self, embedder: Any) -> dict[str, Any]:
         """Features of one scan, and the seconds that they take."""
@@ -108,7 +112,8 @@ class _Bench:
 
     def training(self, name: str, options: Any, steps: int) -> dict[str, Any]:
         """Phase -> its unit, batch, seconds a step and a thousand samples, trained parameters."""
-        method = load_method(name).build(options, self.atlas)
+        task = [Task()] if options.supervised else []  # a number, which is 0 for all
+        method = load_method(name).build(options, self.atlas, *task)
         method.to(device=self.device, memory_format=torch.channels_last_3d)
         phases, team = method.phases(), Team()
         optimisers = [torch.optim.SGD(phase.parameters, lr=RATE, momentum=0.9) for phase in phases]

@@ -44,6 +44,11 @@ class Run(Section):
     method: str = Field(description="a key of ctssl.config.methods.OPTIONS")
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     weights: Path | None = Field(default=None, description="use these instead of pretraining")
+    targets: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="names of evaluation.targets that a network is trained for on the labels; null: all",
+    )
     options: MethodOptions = Field(default=MethodOptions(), validate_default=True)
 
     @field_validator("name")
@@ -84,6 +89,13 @@ class Run(Section):
     def _supervised_has_no_weights(self) -> "Run":
         if self.options.supervised and self.weights is not None:
             msg = f"run {self.name}: {self.method} is trained anew inside each fold: take `weights` out"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _others_take_all_targets(self) -> "Run":
+        if self.targets is not None and not self.options.supervised:
+            msg = f"run {self.name}: {self.method} is probed on all targets: take the run's `targets` out"
             raise ValueError(msg)
         return self
 
@@ -233,6 +245,17 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _targets_are_there(self) -> "Config":
+        names = [target.name for target in self.evaluation.targets]
+        for run in self.runs:
+            unknown = [name for name in run.targets or () if name not in names]
+            if unknown:
+                near = nearest(unknown[0], names)
+                msg = f"run {run.name}: no evaluation.targets is called {', '.join(unknown)}{near}"
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _devices_have_groups(self) -> "Config":
         devices = self.pretraining.devices
         for run in self.runs:
@@ -260,6 +283,11 @@ class Config(Section):
     def baseline(self, name: str) -> Baseline:
         """The baseline with this name."""
         return next(b for b in self.baselines if b.name == name)
+
+    def targets_of(self, name: str) -> list[str]:
+        """The names of the targets that a run or baseline predicts, in their order."""
+        asked = next((r.targets for r in self.runs if r.name == name), None)
+        return [t.name for t in self.evaluation.targets if asked is None or t.name in asked]
 
     def target(self, name: str) -> Target:
         """The target with this name."""

@@ -95,6 +95,8 @@ def _head(results: Probes, target: Target) -> str:
 def _cell(probes: Sequence[Mapping[str, Any]], target: Target) -> str:
     """Mean ± sd over folds, or over seeds where there are several; the pooled value and its interval."""
     name, factor, digits = SHOWN[target.task]
+    if not probes:
+        return "not asked"
     measured = [p["metrics"] for p in probes if p["metrics"] is not None]
     if not measured:
         return "not measured"

@@ -173,10 +173,14 @@ def tables(text: str, probes: Sequence[Path], csv_path: Path, markdown: Path) ->
     read = {(path.parent.name, path.stem): read_probe(path) for path in probes}
     results = {
         title: {
-            f"seed{seed}": {t.name: read[f"{name}_seed{seed}_{part}", t.name] for t in targets}
+            f"seed{seed}": {
+                t.name: read[f"{name}_seed{seed}_{part}", t.name]
+                for t in targets
+                if asked is None or t.name in asked
+            }
             for seed in seeds
         }
-        for title, name, seeds, part in settings["rows"]
+        for title, name, seeds, part, asked in settings["rows"]
     }
     write_tables(results, targets, csv_path, markdown)
 
