@@ -101,6 +101,9 @@ def test_faults_of_options_are_listed():
         (("runs",), [RUN | {"name": "laa-950"}], "come twice: laa-950"),
         (("runs",), [RUN | {"label": "X"}, RUN | {"name": "two", "label": "X"}], "row labels"),
         (("runs",), [RUN | {"seeds": []}], "runs.0.seeds"),
+        (("runs",), [RUN | {"targets": ["gold"]}], "is probed on all targets"),
+        (("runs",), [RUN | {"method": "cnn-3d", "targets": ["gold"]}], "no evaluation.targets is called gold"),
+        (("runs",), [RUN | {"method": "cnn-3d", "targets": []}], "runs.0.targets"),
         (("baselines",), ["laa-950", "laa-950"], "come twice: laa-950"),
         (
             ("baselines",),
@@ -245,3 +248,11 @@ def test_a_baseline_is_a_name_or_a_section_with_options():
     assert [one.method for one in chosen.baselines] == ["laa-950", "bag-of-features", "divergence"]
     assert chosen.baseline("few-words").options.words == 8
     assert chosen.baseline("few-words").options.bins == 32
+
+
+def test_a_supervised_run_has_the_targets_that_it_names_in_the_order_of_the_study():
+    targets = [TARGET, TARGET | {"name": "age"}, TARGET | {"name": "sex"}]
+    runs = [RUN, RUN | {"name": "two", "method": "cnn-3d", "targets": ["sex", "gold"]}]
+    chosen = config.check(with_value(("evaluation", "targets"), targets) | {"runs": runs})
+    assert chosen.targets_of("one") == chosen.targets_of("laa-950") == ["gold", "age", "sex"]
+    assert chosen.targets_of("two") == ["gold", "sex"]

@@ -82,6 +82,13 @@ def test_a_probe_that_measured_nothing_has_a_line_with_its_note(tmp_path):
     assert "- Ours, gold, seed0: one class." in page
 
 
+def test_a_target_that_a_row_was_not_asked_for_is_no_failure(tmp_path):
+    results = {"3-D CNN": {"seed0": {"fev1": regress()}}, "Ours": {"seed0": {"gold": classify()}}}
+    table, page = write(tmp_path, results)
+    assert rows(page)[2][2] == rows(page)[3][1] == "not asked"
+    assert set(zip(table.row, table.target, strict=True)) == {("3-D CNN", "fev1"), ("Ours", "gold")}
+
+
 def test_the_page_shows_values_intervals_n_classes_and_majority(tmp_path):
     labels = ["Ours", "Ours w/o CE", "Ours w/o Graph", "LAA-950"]
     _, page = write(tmp_path, {label: {"seed0": {"fev1": regress(), "gold": classify()}} for label in labels})
