@@ -69,13 +69,16 @@ FOLD_ROWS = [
     if run.name in SUPERVISED
     for seed in run.seeds
 ]
-FOLD_FOLDER = f"{RESULTS}/runs/{{run}}/seed{{seed}}/split{CONFIG.evaluation.split_seed}-fold{{fold}}/{{target}}"
+FOLD_FOLDER = f"{RESULTS}/runs/{{supervised}}/seed{{seed}}/split{CONFIG.evaluation.split_seed}-fold{{fold}}/{{target}}"
 BASELINE_ROWS = [f"{chosen.name}_seed0_all" for chosen in CONFIG.baselines]
 
 
 wildcard_constraints:
     scan="[A-Za-z0-9][A-Za-z0-9_.-]*",
-    run="|".join(run.name for run in CONFIG.runs) or "none",
+    # A run has features, or trainings inside the folds, not both.
+    run="|".join(run.name for run in CONFIG.runs if run.name not in SUPERVISED)
+    or "none",
+    supervised="|".join(sorted(SUPERVISED)) or "none",
     baseline="|".join(chosen.name for chosen in CONFIG.baselines) or "none",
     seed="[0-9]+",
     fold="[0-9]+",
@@ -101,7 +104,8 @@ def weights_of(run, seed, part):
 def records_of(run, seed, target):
     """What a supervised run did in each fold for a target."""
     return [
-        FOLD_FOLDER.format(run=run, seed=seed, fold=fold, target=target) + "/fold.json"
+        FOLD_FOLDER.format(supervised=run, seed=seed, fold=fold, target=target)
+        + "/fold.json"
         for fold in range(CONFIG.evaluation.folds)
     ]
 

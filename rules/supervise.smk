@@ -4,14 +4,14 @@
 rule fold_settings:
     # What the trainings for a target depend on, as a file: see run_settings.
     output:
-        text=f"{RESULTS}/runs/{{run}}/targets/{{target}}.json",
+        text=f"{RESULTS}/runs/{{supervised}}/targets/{{target}}.json",
     log:
-        f"{RESULTS}/logs/fold_settings/{{run}}_{{target}}.log",
+        f"{RESULTS}/logs/fold_settings/{{supervised}}_{{target}}.log",
     conda:
         "../envs/train.yaml"
     threads: 1
     params:
-        settings=lambda w: settings.fold(CONFIG, MANIFEST, w.run, w.target),
+        settings=lambda w: settings.fold(CONFIG, MANIFEST, w.supervised, w.target),
     shell:
         "exec ctssl stage fold_settings --settings {params.settings:q} --log {log:q} --out {output.text:q}"
 
@@ -29,7 +29,7 @@ rule fold:
         predictions=f"{FOLD_FOLDER}/predictions.csv",
         members=f"{FOLD_FOLDER}/scans.csv",
     log:
-        f"{RESULTS}/logs/fold/{{run}}_seed{{seed}}_fold{{fold}}_{{target}}.log",
+        f"{RESULTS}/logs/fold/{{supervised}}_seed{{seed}}_fold{{fold}}_{{target}}.log",
     # After SIGTERM (a preempted node) it goes on from its checkpoint.
     retries: CONFIG.limits.retries
     conda:
@@ -44,7 +44,7 @@ rule fold:
         packed=PACKED if CONFIG.store.packed else "none",
         about=preparation.about(CONFIG),
     params:
-        settings=lambda w: settings.fold(CONFIG, MANIFEST, w.run, w.target),
+        settings=lambda w: settings.fold(CONFIG, MANIFEST, w.supervised, w.target),
     shell:
         "exec ctssl stage fold --settings {params.settings:q} --log {log:q} --seed {wildcards.seed:q}"
         " --fold {wildcards.fold:q} --atlas {resources.atlas:q} --scans {input.scans:q}"
@@ -56,19 +56,19 @@ rule fold:
 
 rule join:
     input:
-        folds=lambda w: records_of(w.run, w.seed, w.target),
+        folds=lambda w: records_of(w.supervised, w.seed, w.target),
         scans=rules.cohort.output.scans,
         splits=rules.splits.output.folds,
     output:
-        result=f"{RESULTS}/probes/{{run}}_seed{{seed}}_folds/{{target}}.json",
-        predictions=f"{RESULTS}/probes/{{run}}_seed{{seed}}_folds/{{target}}.csv",
+        result=f"{RESULTS}/probes/{{supervised}}_seed{{seed}}_folds/{{target}}.json",
+        predictions=f"{RESULTS}/probes/{{supervised}}_seed{{seed}}_folds/{{target}}.csv",
     log:
-        f"{RESULTS}/logs/join/{{run}}_seed{{seed}}_{{target}}.log",
+        f"{RESULTS}/logs/join/{{supervised}}_seed{{seed}}_{{target}}.log",
     conda:
         "../envs/train.yaml"
     threads: 1
     params:
-        settings=lambda w: settings.join(CONFIG, MANIFEST, w.run, w.target),
+        settings=lambda w: settings.join(CONFIG, MANIFEST, w.supervised, w.target),
     shell:
         "exec ctssl stage join --settings {params.settings:q} --log {log:q}"
         " {input.folds:q} --scans {input.scans:q} --splits {input.splits:q} --out {output.result:q}"

@@ -38,7 +38,7 @@ def test_pins_of_an_environment_are_those_of_constraints(path):
 
 
 def test_the_environments_hold_nothing_that_the_project_does_not_name():
-    named = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+    named = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"] + EXTRAS}
     held = set()
     for path in ENVS:
         [_, _, pip] = yaml.safe_load(path.read_text())["dependencies"]

@@ -91,7 +91,8 @@ class Divergence(Descriptors):
     anchors: int = Field(
         default=256,
         ge=2,
-        description="[us] scans from which divergences are measured; in a fold those that train",
+        description="[us] scans from which divergences are measured; in a fold those of subjects that "
+        "it does not test",
     )
     width: float = Field(
         default=2.0, gt=0, description="[us] of the kernel, in medians of the anchors' divergences"

@@ -103,25 +103,28 @@ def _descriptors(cohort: Cohort, options: BagOfFeatures) -> pd.DataFrame:
 
 
 def _divergences(cohort: Cohort, options: Divergence) -> pd.DataFrame:
-    """A row per scan, a column per anchor; a probe makes signatures of those anchors that train.
+    """A row per scan, a column per anchor; a probe makes signatures of those anchors that are not tested.
 
-    Anchors are drawn by their ids, so that a new scan seldom is one, and then the others are measured anew.
+    Anchors are drawn by their ids, so that a new scan seldom is one. Labels have no part in that.
     """
-    from ctssl.evaluate.handmade.divergence import Anchors
+    from ctssl.evaluate.handmade.pairs import Pairs
 
     sets = _sets(cohort, options, least=options.neighbours + 1)
-    drawn = sorted(sets, key=lambda one: sha256(one[0].encode()).digest())[: options.anchors]
-    anchors = Anchors([points for _, _, points in drawn], options.neighbours)
+    drawn = sorted((scan for scan, _, _ in sets), key=lambda scan: sha256(scan.encode()).digest())
+    drawn = drawn[: options.anchors]
     digests = {store.scan: store.card["digest"] for store in cohort.stores}
-    how = _how("divergences", _described(options), options.neighbours, [digests[s] for s, _, _ in drawn])
+    how = _how("divergences", _described(options), options.neighbours)
+    described = {digests[scan]: points for scan, _, points in sets}
+    pairs = Pairs(described, options.neighbours, cohort.cache, how)
+    anchors = [digests[scan] for scan in drawn]
     rows = []
     with Progress("divergences", len(sets), "scans") as progress:
-        for scan, _, points in sets:
-            rows.append(_cached(cohort, digests[scan], how, partial(anchors.divergences, points)))
+        for scan, _, _ in sets:
+            rows.append(pairs.divergences(digests[scan], anchors))
             progress.advance()
     table = _table([scan for scan, _, _ in sets], [subject for _, subject, _ in sets], np.stack(rows))
-    about = {"anchors": [scan for scan, _, _ in drawn], "width": options.width}
-    table.attrs["fitted"] = {"kind": "signature", **about, "components": options.components}
+    about = {"anchors": drawn, "width": options.width, "components": options.components}
+    table.attrs["fitted"] = {"kind": "signature", **about}
     return table
 
 

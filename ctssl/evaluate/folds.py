@@ -1,7 +1,6 @@
 """Networks trained on labels inside each fold: who is trained on, held out, tested; joining the folds."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,9 @@ HOW = (
     "its test part"
 )
 """What every result says, and so every table."""
+
+LOST = "no store or no box, or show no landmark where one is needed"
+"""What is said of labelled scans that cannot be used."""
 
 MEMBERS, PREDICTIONS = "scans.csv", "predictions.csv"
 """Beside the record of a fold, for people."""
@@ -90,7 +92,8 @@ def plan_fold(rows: pd.DataFrame, fold: int, target: Target, parts: int, seed: i
 def held_out(train: pd.DataFrame, classes: bool, parts: int, seed: int) -> set[str]:
     """The subjects held out of a training part: one part of so many, each class or quarter of numbers alike.
 
-    A class with one subject stays in training. A subject of several classes counts for the first by name.
+    Each class stays in training with one of its subjects at least, whatever other classes that has. A subject
+    of several classes counts for the rarest, by subjects, of the equally rare for the first by name.
 
     Args:
         train: columns subject, truth.
@@ -98,17 +101,22 @@ def held_out(train: pd.DataFrame, classes: bool, parts: int, seed: int) -> set[s
         parts: how many parts the subjects are dealt into.
         seed: of the dealing.
     """
-    alone: dict[str, int] = {}
+    carriers: dict[str, set[str]] = {}
     if classes:
-        stratum = dict(sorted(zip(train.subject, train.truth, strict=True), reverse=True))
-        counts = Counter(stratum.values())
-        alone = {subject: 1 for subject, name in stratum.items() if counts[name] == 1}
+        carriers = {str(name): set(these.subject) for name, these in train.groupby("truth")}
+        rare_last = sorted(carriers, key=lambda name: (len(carriers[name]), name), reverse=True)
+        stratum = {subject: name for name in rare_last for subject in carriers[name]}
     else:
         mean = train.groupby("subject").truth.mean()
         quarter = (mean.rank(method="first") - 1) * QUARTERS // len(mean)
         stratum = {str(subject): str(int(q)) for subject, q in quarter.items()}
+    alone = {min(who): 1 for who in carriers.values() if len(who) == 1}
     fold = assign_folds(list(stratum), stratum, parts, seed, alone)
-    return {subject for subject, number in fold.items() if number == 0}
+    held = {subject for subject, number in fold.items() if number == 0}
+    for name in sorted(carriers):  # of those with several classes, all of one can still be among them
+        if carriers[name] <= held:
+            held.remove(min(carriers[name]))
+    return held
 
 
 def predicted(plan: FoldPlan, values: np.ndarray | None) -> pd.DataFrame:
@@ -130,7 +138,12 @@ def predicted(plan: FoldPlan, values: np.ndarray | None) -> pd.DataFrame:
 
 
 def write_fold(
-    path: Path, fold: int, plan: FoldPlan, found: pd.DataFrame | None, record: dict[str, Any]
+    path: Path,
+    fold: int,
+    plan: FoldPlan,
+    found: pd.DataFrame | None,
+    record: dict[str, Any],
+    made_of: Mapping[str, str],
 ) -> None:
     """Nothing; writes what `read_fold` reads, and beside it two tables for people: who was what, predictions.
 
@@ -140,25 +153,26 @@ def write_fold(
         plan: of the fold.
         found: the predictions; None: there is nothing to predict.
         record: what else the result says of the fold.
+        made_of: scan -> digests of what is seen of it, of every labelled scan.
     """
     columns = ["scan", "subject", "fold", "truth", "prediction"]
     table = pd.DataFrame(columns=columns) if found is None else found
     for name, shown in ((MEMBERS, plan.rows[["scan", "subject", "part"]]), (PREDICTIONS, table)):
         write_whole(path.with_name(name), shown.map(in_csv).to_csv(index=False, lineterminator="\n").encode())
-    values = {"fold": fold, "record": record, "notes": plan.notes}
+    values = {"fold": fold, "record": record, "notes": plan.notes, "made_of": dict(made_of)}
     values["predictions"] = None if found is None else found.to_dict("list")
     write_whole(path, (json.dumps(values, allow_nan=False) + "\n").encode())
 
 
 def read_fold(path: Path) -> dict[str, Any]:
-    """fold, record, notes, and predictions as a table, or None.
+    """fold, record, notes, made_of, and predictions as a table, or None.
 
     Raises:
         CohortError: the file holds no such thing.
     """
     try:
         values = read_card(path)
-        found = values["predictions"]
+        found, _ = values["predictions"], values["made_of"]
         return {**values, "predictions": None if found is None else pd.DataFrame(found)}
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError) as error:
         raise CohortError(f"{path} holds no fold: {error}", "delete it and run the workflow") from error
@@ -170,15 +184,17 @@ def joined(
     read: Sequence[Mapping[str, Any]],
     folds: Mapping[str, int],
     target: Target,
+    made_of: Mapping[str, str],
 ) -> ProbeResult:
     """What the predictions of all folds say together, as a probe says it.
 
     Args:
         rows: scan, subject, fold, truth of every labelled scan.
-        lost: how many labelled scans have no store, or no box.
+        lost: how many labelled scans cannot be used.
         read: what `read_fold` gives of each fold.
         folds: subject -> fold.
         target: names the task.
+        made_of: scan -> digests of what would be seen of it now.
 
     Raises:
         CohortError: a scan was predicted in another fold than its subject is in now.
@@ -193,13 +209,12 @@ def joined(
             f"these scans were predicted in another fold than they are in now: {', '.join(moved[:10])}",
             "the file of splits was changed: `ctssl refresh RUN` begins the run anew",
         )
-    notes = [HOW, *([f"{lost} labelled scan(s) have no store or no box"] if lost else [])]
-    late, gone = set(now) - place.keys() if place else set(), place.keys() - now.keys()
-    if late:
-        notes.append(f"{len(late)} labelled scan(s) came after the training, which `ctssl refresh` repeats")
-    if gone:
-        notes.append(f"{len(gone)} scan(s) of the training are excluded by now")
-    rows = rows[~rows.scan.isin(late)].reset_index(drop=True)
+    seen = [one["made_of"] for one in read]
+    notes = [HOW, *([f"{lost} labelled scan(s) have {LOST}"] if lost else []), *_since(seen, made_of)]
+    trained = rows[rows.scan.isin(set().union(*seen))]
+    # of folds that saw different scans, some predicted nothing
+    rows = trained if why_not(trained, target) else trained[trained.scan.isin(place.keys())]
+    rows = rows.reset_index(drop=True)
 
     def of_fold(fold: int, train: pd.DataFrame, test: pd.DataFrame, classes: list[str]) -> OfFold:
         one = known[fold]
@@ -211,3 +226,22 @@ def joined(
         return found, one["record"], one["notes"]
 
     return over_folds(rows, folds, target, of_fold, notes)
+
+
+def _since(seen: Sequence[Mapping[str, str]], now: Mapping[str, str]) -> list[str]:
+    """What is other than in the trainings, and what to do.
+
+    Args:
+        seen: of each fold scan -> digests of what was seen of it.
+        now: the same of the scans that there are.
+    """
+    some, every = set().union(*seen), set(seen[0]).intersection(*seen)
+    changed = {scan for one in seen for scan, digests in one.items() if now.get(scan, digests) != digests}
+    repeats = "which `ctssl refresh RUN` repeats"
+    counts = {
+        f"labelled scan(s) came after the training, {repeats}": len(now.keys() - some),
+        "scan(s) of the training are excluded by now": len(some - now.keys()),
+        f"scan(s) came or went between the trainings of the folds, {repeats} on the same": len(some - every),
+        f"scan(s) have another store or box than in the training, {repeats}": len(changed),
+    }
+    return [f"{count} {words}" for words, count in counts.items() if count]

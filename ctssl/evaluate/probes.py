@@ -158,8 +158,9 @@ def fit_probe(train: pd.DataFrame, task: str, step: Any = None) -> tuple[Any, di
     `train` has columns subject, truth, f000 ..., one row per scan; `task` is regress or classify. Scaler and
     ridge or logistic regression; the penalty is the best of a grid in a cross-validation over subjects
     within the rows (at most 5 folds; squared error or log likelihood). Where fewer than two classes have two
-    subjects there is no such choice, and C is 1. A `step` (an unfitted transformer of sklearn) comes before
-    the scaler and is fitted wherever that is, also within the inner folds.
+    subjects there is no such choice, and C is 1. A `step` (an unfitted one of
+    ctssl.evaluate.handmade.steps) comes before the scaler and is fitted wherever that is, also within the
+    inner folds.
     """
     from sklearn.dummy import DummyClassifier, DummyRegressor
     from sklearn.exceptions import ConvergenceWarning
@@ -196,6 +197,7 @@ def fit_probe(train: pd.DataFrame, task: str, step: Any = None) -> tuple[Any, di
             model = search.best_estimator_
     if task == "classify" and model["linear"].n_iter_.max() >= MAX_ITER:
         said.append(f"logistic regression has not converged in {MAX_ITER} steps")
+    said += [] if step is None else step.notes(x, inner)
     return model, {name: float(getattr(model["linear"], name))}, said
 
 

@@ -1,4 +1,4 @@
-"""The tables of all probes: one csv that is complete, one Markdown page to read."""
+"""The tables of all results: one csv that is complete, one Markdown page to read."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ import pandas as pd
 
 from ctssl.config.study import Target
 from ctssl.escaping import in_csv, in_markdown
+from ctssl.evaluate.folds import HOW
 
 Probes = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
 """Row label -> seed (and part) -> target name -> what `read_probe` gives."""
@@ -61,7 +62,7 @@ def page(results: Probes, targets: Sequence[Target]) -> str:
     ]
     heads = ["method", *(_head(results, target) for target in targets)]
     table = [heads, ["---"] * len(heads), *body]
-    lines = ["# Probes on frozen features", "", *("| " + " | ".join(line) + " |" for line in table), ""]
+    lines = ["# Results", "", *("| " + " | ".join(line) + " |" for line in table), ""]
     return "\n".join([*lines, *_explain(results, targets)]) + "\n"
 
 
@@ -132,25 +133,43 @@ def _explain(results: Probes, targets: Sequence[Target]) -> list[str]:
     }
     folds = _range([len(p["folds"]) for p in found.values() if p["metrics"] is not None], "{:d}")
     lines = [
-        f"Measured by {folds}-fold cross-validation grouped by subject; scaler, penalty and linear model are "
-        "fitted inside the training folds. First the mean ± standard deviation over folds (for a run with "
-        "several seeds: over seeds). Then the value pooled over all out-of-fold predictions (R² against the "
-        "mean of the training folds), with its 95 % interval by bootstrap over subjects (several seeds: "
-        "their mean, and the lowest and highest end). Balanced accuracy is pooled, too.",
-        "",
-        "Rows that were pretrained on this cohort saw the images, never the labels, of the test folds too "
-        "(transductive), as in the original protocol; baselines are not pretrained.",
+        f"Measured by {folds}-fold cross-validation grouped by subject. First the mean ± standard deviation "
+        "over folds (for a run with several seeds: over seeds). Then the value pooled over all out-of-fold "
+        "predictions (R² against the mean of the training folds), with its 95 % interval by bootstrap over "
+        "subjects (several seeds: their mean, and the lowest and highest end). Balanced accuracy is pooled, "
+        "too.",
+        *_kinds(found),
     ]
     smallest = min((p["n"] for p in found.values()), default=0)
     if smallest < SMALL_N:
         lines += ["", f"Small sample: n = {smallest} is below {SMALL_N}. {SMALL_ADVICE}"]
     notes: dict[str, list[str]] = {}
     for (row, name, seed), result in found.items():
-        if result["note"]:
-            notes.setdefault(result["note"], []).append(f"{row}, {name}, {seed}")
+        if note := result["note"].removeprefix(HOW).removeprefix("; "):
+            notes.setdefault(note, []).append(f"{row}, {name}, {seed}")
     if notes:
         lines += ["", "Notes:", ""]
         lines += [f"- {in_markdown('; '.join(where))}: {in_markdown(note)}." for note, where in notes.items()]
+    return lines
+
+
+def _kinds(found: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> list[str]:
+    """Which rows are what."""
+    trained = dict.fromkeys(row for (row, _, _), result in found.items() if result["note"].startswith(HOW))
+    frozen = dict.fromkeys(row for row, _, _ in found if row not in trained)
+    lines = []
+    if frozen:
+        which = "All other rows" if trained else "All rows"
+        lines += [
+            "",
+            f"{which} are frozen features with a linear probe: scaler, penalty and linear model are fitted "
+            "inside the training folds, and so are the words of a bag of features and the directions of "
+            "divergences. Rows that were pretrained on this cohort saw the images, never the labels, of the "
+            "test folds too (transductive), as in the original protocol; hand-made features are not "
+            "pretrained.",
+        ]
+    if trained:
+        lines = ["", f"{in_markdown(', '.join(trained))}: {HOW}.", *lines]
     return lines
 
 

@@ -1,13 +1,17 @@
 """Jobs of supervised networks: training one inside one fold, and joining what all folds predict."""
 
 import csv
+import operator
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctssl import settings as stage_settings
+from ctssl.cards import read_card
 from ctssl.config.methods import OPTIONS
 from ctssl.config.study import Pretraining, Run, Target
+from ctssl.errors import StoreError
 from ctssl.jobs.boxes import folder_of, open_boxes, with_boxes
 from ctssl.jobs.rows import check_unchanged, some_rows
 from ctssl.jobs.study import VOLUMES, store_path, train_job
@@ -55,6 +59,7 @@ def fold(
     settings = stage_settings.parse("fold", text)
     run, target = Run(**settings["run"]), Target(**settings["target"])
     rows, chosen, _ = _labelled(settings, scans, splits, target)
+    made_of = _made_of(settings, scans, [chosen[scan] for scan in rows.scan])
     plan = plan_fold(rows, fold, target, run.options.validation_parts, seed)  # type: ignore[attr-defined]
     for note in plan.notes:
         tell(f"{run.name} {target.name} fold {fold}: {note}")
@@ -88,7 +93,7 @@ def fold(
         for name in (WEIGHTS, "model.json", "history.csv"):
             out.with_name(name).unlink(missing_ok=True)
     found = predicted(plan, values) if plan.network or plan.notes else None
-    write_fold(out, fold, plan, found, record)
+    write_fold(out, fold, plan, found, record, made_of)
 
 
 def join(text: str, records: Sequence[Path], scans: Path, splits: Path, out: Path) -> None:
@@ -98,28 +103,61 @@ def join(text: str, records: Sequence[Path], scans: Path, splits: Path, out: Pat
 
     settings = stage_settings.parse("join", text)
     target = Target(**settings["target"])
-    rows, _, lost = _labelled(settings, scans, splits, target)
-    result = joined(rows, lost, [read_fold(path) for path in records], _folds(splits), target)
-    write_probe(out, result)
+    rows, chosen, lost = _labelled(settings, scans, splits, target)
+    made_of = _made_of(settings, scans, [chosen[scan] for scan in rows.scan])
+    read = [read_fold(path) for path in records]
+    write_probe(out, joined(rows, lost, read, _folds(splits), target, made_of))
 
 
 def _labelled(
     settings: dict[str, Any], scans: Path, splits: Path, target: Target
 ) -> tuple["pd.DataFrame", dict[str, dict[str, str]], int]:
-    """Labelled scans that can be used (scan, subject, fold, truth); scan -> row of all; how many cannot."""
+    """Labelled scans that can be used (scan, subject, fold, truth); scan -> its row; how many cannot."""
     import pandas as pd
 
     from ctssl.evaluate.labels import join_labels, read_labels
 
     manifest = read_manifest(Path(settings["manifest"]), images=False)
     check_unchanged(settings["labels"], stage_settings.labelled_digest(manifest, target.column), manifest)
-    rows = some_rows(scans)
-    if OPTIONS[settings["run"]["method"]].boxes:
+    rows, options = some_rows(scans), OPTIONS[settings["run"]["method"]]
+    if options.boxes:
         rows = with_boxes(scans, rows)
-    table = pd.DataFrame({name: [row[name] for row in rows] for name in ("scan", "subject")}, dtype=object)
     labels = read_labels(manifest.labelled(target.column), target)
+    if options.landmarks:  # type: ignore[attr-defined]
+        rows = _with_landmarks(scans, [row for row in rows if row["scan"] in labels.index])
+    table = pd.DataFrame({name: [row[name] for row in rows] for name in ("scan", "subject")}, dtype=object)
     joint, lost = join_labels(table, labels, _folds(splits))
     return joint, {row["scan"]: row for row in rows}, lost
+
+
+def _with_landmarks(scans: Path, rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The rows whose scan shows a landmark; who shows none is told."""
+    from ctssl.store.reader import open_named
+
+    stores = open_named([store_path(scans, r) for r in rows], {r["scan"]: r["store"] for r in rows})
+    shown = [bool(store.valid.any()) for store in stores]
+    for store in compress(stores, map(operator.not_, shown)):
+        tell(f"{store.scan} shows no landmark and is left out")
+    return list(compress(rows, shown))
+
+
+def _made_of(settings: dict[str, Any], scans: Path, rows: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Scan -> digest of its store, and after it that of its box where the method sees boxes."""
+    boxed = OPTIONS[settings["run"]["method"]].boxes
+    return {r["scan"]: f"{r['store']} {_box_digest(scans, r)}" if boxed else r["store"] for r in rows}
+
+
+def _box_digest(scans: Path, row: dict[str, str]) -> str:
+    from ctssl.store.boxes import CARD
+
+    card = folder_of(scans, row) / CARD
+    try:
+        return str(read_card(card)["digest"])
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"{card} of scan {row['scan']} cannot be read: {error}",
+            "delete its folder and run the workflow again, or copy it again if it was made elsewhere",
+        ) from error
 
 
 def _folds(splits: Path) -> dict[str, int]:

@@ -157,8 +157,8 @@ def probe(text: str, features: Path, splits: Path, out: Path, final: Path) -> No
     target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]), images=False)
     column = manifest.column(target.column)
     check_unchanged(settings["labels"], stage_settings.label_digest(column), manifest)
-    table, step = split_off(read_features(features))
     known, folds = read_labels(column, target), read_splits(splits)
+    table, step = split_off(read_features(features), known.index)
     write_probe(out, cross_validate(table, known, folds, target, step=step))
     write_final(final, table, known, folds, target, step=step)
 

@@ -89,8 +89,8 @@ class Made:
 class Embedder(Protocol):
     """The part of a method that is kept: an nn.Module whose state_dict is the weights file.
 
-    One that embeds what is cut from boxes of lungs says so in an attribute `cut` (ctssl.train.cuts): Windows
-    or Whole.
+    One that embeds what is cut from boxes of lungs says so in an attribute `cut` (ctssl.train.cuts): Windows,
+    Whole or Planes.
     """
 
     def embed(self, batch: "Batch") -> "Tensor":

@@ -1,7 +1,8 @@
 """Base crops side by side across the lungs and crops at random among them, and how far these overlap.
 
-All crops of a scan in a step lie at one level, so that they overlap by areas of the plane y, x. The level is
-drawn anew in each step: a crop of the atlas's spacing is lower than the lungs.
+All crops of a scan in a step lie at one level, so that they overlap by areas of the plane y, x. Where the
+grid lies is drawn anew in each step, since at the atlas's spacing it is lower than the lungs, and may be
+narrower: so every part of them is shown in time.
 """
 
 from dataclasses import dataclass
@@ -12,14 +13,13 @@ from torch import Tensor
 
 from ctssl.store.boxes import Box
 from ctssl.train.augment.step import Stream
+from ctssl.train.cuts import Extent, corners
 from ctssl.train.random import uniform
-
-Extent = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class BaseCrops:
-    """A grid of base crops around the middle of the lungs' own box, and random crops of the same size.
+    """A grid of base crops somewhere in the lungs' own box, and random crops of the same size.
 
     They have the voxels of the box: whatever the size of the lungs, a crop shows the same millimetres.
 
@@ -52,7 +52,7 @@ class BaseCrops:
         Args:
             box: of the scan.
             keys: (number,) of the crops; those of bases are not used.
-            scan_key: (1,) of the level.
+            scan_key: (1,) of the place of the grid.
         """
         low = corner(box, self, scan_key)
         lines = [np.arange(n) * edge for n, edge in zip(self.grid, self.extent[1:], strict=True)]
@@ -64,15 +64,12 @@ class BaseCrops:
 
 
 def corner(box: Box, cut: BaseCrops, scan_key: Tensor) -> np.ndarray:
-    """(3,) first voxel z, y, x of the grid: the lungs in its middle, at a level inside the lungs' own box.
+    """(3,) first voxel z, y, x of the grid, drawn inside the lungs' own box, by the key (1,) of the scan.
 
-    Lungs that are lower than a crop are in its middle along z, too.
+    Along an axis where the lungs are smaller than the grid they are in its middle.
     """
-    first, free = box.lungs[0], np.diff(box.lungs, axis=0)[0] - _size(cut)
-    low = first + free // 2
-    if free[0] >= 0:
-        low[0] = first[0] + int(uniform(scan_key, Stream.CROP, 1).double() * (free[0] + 1))
-    return low
+    draws = uniform(scan_key, Stream.CROP, 3).double().numpy()
+    return corners(box, draws, _size(cut))[0]
 
 
 def random_places(keys: Tensor, cut: BaseCrops) -> Tensor:

@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ctssl.config.methods import MethodOptions
+
 STEPS = 200
 """Of a phase: below it a training that has just begun would be blamed."""
 
@@ -17,10 +19,11 @@ class CollapseWatch:
 
     Args:
         tell: hears it.
+        options: of the method; those that may help are named.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, tell: Callable[[str], None], options: MethodOptions) -> None:
+        self._tell, self._options = tell, options
         self._latest: dict[str, deque[float]] = {}
         self._told: set[str] = set()
 
@@ -34,8 +37,18 @@ class CollapseWatch:
         if len(latest) == STEPS and sum(latest) < LEAST_STD * STEPS:
             self._told.add(phase)
             self._tell(
-                f"the {phase} phase has collapsed: over {STEPS} steps up to step {row['step']} the keys of a "
-                f"step were all alike (embedding_std {sum(latest) / STEPS:.3f}, 1 is no order at all). Its "
-                "features will say little; try batch_negatives: true, a larger batch, a smaller queue_size, "
-                "a smaller learning_rate or weaker augmentation"
+                f"the {phase} phase has collapsed: over {STEPS} steps up to step {row['step']} what a step "
+                f"compares was all alike (embedding_std {sum(latest) / STEPS:.3f}, 1 is no order at all). "
+                "Its features will say little, unless another of its losses, as a restoration, carries them; "
+                f"try {', '.join(_advice(self._options))} or weaker augmentation"
             )
+
+
+def _advice(options: MethodOptions) -> list[str]:
+    """What else may help, in words: as far as the method has the options."""
+    advice = ["a larger batch", "a smaller learning_rate"]
+    if hasattr(options, "queue_size"):
+        advice.insert(0, "a smaller queue_size")
+    if not getattr(options, "batch_negatives", True):
+        advice.insert(0, "batch_negatives: true")
+    return advice

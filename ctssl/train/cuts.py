@@ -44,6 +44,16 @@ class Crops:
     most_tissue: float = 1.0
     tries: int = 1
 
+    def volumes(self, box: Box, keys: Tensor, scan_key: Tensor) -> np.ndarray:
+        """(number, Z, Y, X) int16 HU of one scan.
+
+        Args:
+            box: of the scan.
+            keys: (number,) where the random numbers of each crop begin.
+            scan_key: not used.
+        """
+        return crops([box] * len(keys), keys, self)
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -77,7 +87,7 @@ class Whole:
 
 
 class Placed(Protocol):
-    """Crops of a scan whose places hang together; each kind has a file of its own."""
+    """Crops of a scan at places that are drawn; kinds whose places hang together have files of their own."""
 
     @property
     def extent(self) -> Extent:
@@ -97,7 +107,7 @@ class Placed(Protocol):
         """
 
 
-Cut = Crops | Whole | Planes | Placed
+Cut = Whole | Planes | Placed
 """What a phase of units crop and volume can ask for."""
 
 
@@ -133,23 +143,18 @@ def read_cuts(
     elif isinstance(cut, Planes):
         volumes = np.stack([planes(boxes[s], stores[s], cut, cache) for s in sample.scans])
     else:
-        keys = sample_keys(*draw, torch.from_numpy(sample.scans), torch.from_numpy(sample.landmarks))
-        if isinstance(cut, Crops):
-            volumes = crops([boxes[s] for s in sample.scans], keys, cut)
-        else:
-            volumes = _placed([boxes[s] for s in sample.members], sample.members, keys, cut, draw)
+        volumes = _placed(boxes, sample, cut, draw)
     subjects = torch.from_numpy(cohort.subjects[sample.members])
     return _batch(volumes, subjects, (cut.number,) * len(subjects))
 
 
-def _placed(
-    boxes: Sequence[Box], members: np.ndarray, keys: Tensor, cut: Placed, draw: tuple[int, int, int]
-) -> np.ndarray:
-    """(M, Z, Y, X) the cuts of each box (B), after each other."""
-    scans = torch.from_numpy(members)
-    shared = sample_keys(*draw, scans, torch.full_like(scans, ALL_LANDMARKS)).split(1)
-    each = zip(boxes, keys.split(cut.number), shared, strict=True)
-    return np.concatenate([cut.volumes(box, own, scan_key) for box, own, scan_key in each])
+def _placed(boxes: Sequence[Box], sample: Sample, cut: Placed, draw: tuple[int, int, int]) -> np.ndarray:
+    """(M, Z, Y, X) the cuts of each scan, after each other."""
+    scans, members, numbers = map(torch.from_numpy, (sample.scans, sample.members, sample.landmarks))
+    keys = sample_keys(*draw, scans, numbers).split(cut.number)
+    shared = sample_keys(*draw, members, torch.full_like(members, ALL_LANDMARKS)).split(1)
+    each = zip(sample.members, keys, shared, strict=True)
+    return np.concatenate([cut.volumes(boxes[scan], own, scan_key) for scan, own, scan_key in each])
 
 
 def embedded_cuts(
@@ -183,7 +188,7 @@ def _crop(box: Box, draws: np.ndarray, cut: Crops) -> np.ndarray:
     return best
 
 
-def corners(box: Box, draws: np.ndarray, extent: Extent) -> np.ndarray:
+def corners(box: Box, draws: np.ndarray, extent: Extent | np.ndarray) -> np.ndarray:
     """(n, 3) first voxels z, y, x of crops inside the lungs' own box, by uniform draws (n, 3).
 
     A crop that is longer than the lungs along an axis has them in its middle.

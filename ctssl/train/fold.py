@@ -18,7 +18,7 @@ from ctssl.train.batches import Cohort
 from ctssl.train.held import Held
 from ctssl.train.job import PretrainJob
 from ctssl.train.labels import Labels
-from ctssl.train.rounds import rounds_per_epoch
+from ctssl.train.schedule import Plan
 from ctssl.train.team import Team
 
 
@@ -41,10 +41,10 @@ class FoldJob(PretrainJob):
         """The stores that are trained on, and what samplers know of them, labels included.
 
         Raises:
-            CohortError: a scan of a method that takes patches shows no landmark.
+            CohortError: a scan of a method that needs landmarks shows none.
         """
         bare = [store.scan for store in self.stores if not store.valid.any()]
-        if bare and not self.run.options.boxes:
+        if bare and self.run.options.landmarks:  # type: ignore[attr-defined]
             raise CohortError(
                 f"training needs scans that show a landmark, but these do not: {', '.join(bare)}",
                 "exclude such scans in the manifest",
@@ -58,14 +58,26 @@ class FoldJob(PretrainJob):
         return load_method(self.run.method).build(self.run.options, self.atlas, self.labels.task())
 
     def held(self, method: Any, cohort: Cohort, team: Team) -> Held:
-        """The scans that are held out."""
+        """The scans that are held out.
+
+        Raises:
+            CohortError: an epoch makes no step, so nothing would be trained.
+        """
+        [steps] = Plan(method.phases(), cohort, 1, self.seed).totals()
+        if not steps:
+            scans, subjects = len(cohort.subjects), len(np.unique(cohort.subjects))
+            raise CohortError(
+                f"{self.run.method} needs scans of two subjects in a step, but {scans} scan(s) of "
+                f"{subjects} subject(s) are to be trained on for {self.labels.target}",
+                "label more subjects, or leave this target out of the run's `targets`",
+            )
         stores = list(compress(self.stores, self.labels.held))
         return Held(
             method=method,
             stores=stores,
             boxes=self.boxes_of(stores),
             targets=self.labels.targets()[np.array(self.labels.held, bool)],
-            rounds=rounds_per_epoch(cohort, method.phases()[0].batch),
+            steps=steps,
             team=team,
             cache=self.cache,
         )

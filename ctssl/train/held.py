@@ -1,5 +1,6 @@
 """Scans that are held out of a supervised training: their loss after each epoch, and when to stop."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ctssl.errors import CtsslError
 from ctssl.methods.supervised import errors
 from ctssl.store.boxes import Box
 from ctssl.store.reader import Store
@@ -43,7 +45,7 @@ class Held:
         stores: of the scans held out; none: all epochs are done, and the last state is kept.
         boxes: of each, for a method that needs them; else none.
         targets: (H,) for the loss.
-        rounds: steps of an epoch.
+        steps: of an epoch: rounds that make none are not counted.
         team: whose member this is; each looks at its share.
         cache: folder of whole volumes on other voxels.
     """
@@ -52,7 +54,7 @@ class Held:
     stores: Sequence[Store]
     boxes: Sequence[Box]
     targets: np.ndarray
-    rounds: int
+    steps: int
     team: Team
     cache: Path | None
 
@@ -64,14 +66,23 @@ class Held:
             settle: makes the running statistics those of so many last steps with the weights as they are.
                 Means that follow slowly belong to weights that are gone: in an epoch of four steps the loss
                 was 57 by these, and 0.03 by those (seen).
+
+        Raises:
+            CtsslError: the validation loss is no number.
         """
-        if (step.of_phase + 1) % self.rounds:
+        if (step.of_phase + 1) % self.steps:
             return {}
-        settle(self.rounds)
+        settle(self.steps)
         if not self.stores:
             self.method.after_epoch(None)
             return {}
         loss = self.loss()
+        if not math.isfinite(loss):
+            raise CtsslError(
+                f"the validation loss is {loss} after step {step.number}",
+                "use a smaller options.learning_rate or a clip_norm for this run, or pretraining.precision: "
+                "fp32",
+            )
         self.method.after_epoch(loss)
         return {"validation_loss": loss}
 
@@ -82,7 +93,7 @@ class Held:
     def loss(self) -> float:
         """The mean loss of the scans held out; equal on all devices."""
         device, network = self.method.best.device, self.method.network
-        total = torch.zeros((), device=device)
+        total = torch.zeros((), dtype=torch.float64, device=device)
         mine = range(self.team.rank, len(self.stores), self.team.size)
         for number, batch in prefetched(mine, self._read):
             target = torch.from_numpy(self.targets[number : number + 1]).to(device)

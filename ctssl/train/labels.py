@@ -58,7 +58,8 @@ class Labels:
         """What follows from the scans that are trained on, and from no other."""
         seen = np.array(self.values, float)[~np.array(self.held, bool)]
         if not self.classes:
-            return Task(mean=float(seen.mean()), sd=float(seen.std()) or 1.0)
+            # not whether sd is 0: rounding leaves 1e-17 of equal numbers
+            return Task(mean=float(seen.mean()), sd=float(seen.std()) if np.ptp(seen) else 1.0)
         counts = np.bincount(seen.astype(int), minlength=len(self.classes))
         weights = np.ones(len(counts))
         if self.weighted:  # the mean over the scans stays 1

@@ -107,7 +107,7 @@ class _Training:
             return
         what, total = f"pretrain {self.job.run.name}", sum(self.totals)
         every, meter = self.job.pretraining.checkpoint_steps, Meter(self.device)
-        collapse = CollapseWatch(lambda words: self.team.tell(f"{what}: {words}"))
+        collapse = CollapseWatch(lambda words: self.team.tell(f"{what}: {words}"), self.job.run.options)
         with (
             _Sigterm() as sigterm,
             Progress(what, total, "steps", done=self.done) as progress,

@@ -7,6 +7,7 @@ import numpy as np
 
 from ctssl.train.batches import Cohort, Sample, scan_sample
 from ctssl.train.cuts import Cut, Whole, cut_sample
+from ctssl.train.planes import Planes
 
 Unit = Literal["landmark", "patch", "scan"]
 
@@ -58,8 +59,8 @@ def samples_of_round(cohort: Cohort, unit: Unit | Cut, batch: int, seed: int, nu
 
     Unit landmark: a batch is one landmark of all scans, landmarks in random order. Unit patch: each scan
     begins at another landmark of that order and goes round, so that a batch is many landmarks, and a round
-    is the same pairs. Only valid pairs are named. Of patches and of whole volumes, a batch of fewer than two
-    scans is skipped.
+    is the same pairs. Only valid pairs are named. Of patches, whole volumes and planes, a batch of fewer than
+    two scans is skipped.
     """
     scans = scans_of_round(cohort, batch, seed, number)
     if unit == "scan":
@@ -83,8 +84,10 @@ def steps_of_round(cohort: Cohort, unit: Unit | Cut, batch: int, seed: int, numb
 
 
 def _is_batch(scans: np.ndarray, cut: Cut) -> bool:
-    """Whether cuts of these scans are: a whole volume alone is told apart from nothing."""
-    return len(scans) > 1 or not isinstance(cut, Whole)
+    """Whether cuts of these scans are: a whole volume alone is told apart from nothing, planes of one scan
+    alone have no variance.
+    """
+    return len(scans) > 1 or not isinstance(cut, Whole | Planes)
 
 
 def _walked(

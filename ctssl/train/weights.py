@@ -110,7 +110,8 @@ def load(path: Path, atlas: Atlas | None) -> Model:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, SafetensorError, RuntimeError) as error:
         raise WeightsError(f"{path} does not fit this version of ctssl: {error!r}", _AGAIN) from error
-    check_fit(wanted, tensors, str(path))
+    earlier = type(options).model_fields.keys() - card["options"].keys()
+    check_fit(wanted, tensors, str(path), _EARLIER if earlier else _OTHER_MODEL)
     embedder = method.embedder(options, landmarks, **outputs)
     embedder.load_state_dict(tensors, strict=True)
     return Model(card, embedder.eval())
@@ -133,6 +134,7 @@ def check_atlas(path: Path, card: Mapping[str, Any], atlas: Atlas) -> None:
             )
 
 
+_EARLIER = "import them again, or train again: their card is of an earlier version, with fewer options"
 _OTHER_MODEL = "use weights that were made with the same method and options"
 
 

@@ -11,9 +11,15 @@ def test_all_but_frozen_methods_are_measured():
     assert set(OPTIONS) - set(trained_methods()) == {name for name, o in OPTIONS.items() if o.frozen}
 
 
+@pytest.fixture(scope="module")
+def measured():
+    """What two methods cost on two scans: one of patches, one that needs labels and whole lungs."""
+    return bench_methods("cpu", ["autoencoder", "cnn-3d"], scans=2, steps=1)["methods"]
+
+
 @pytest.mark.slow
-def test_a_method_is_measured_by_itself():
-    found = bench_methods("cpu", ["autoencoder"], scans=4, steps=1)["methods"]["autoencoder"]
+def test_a_method_is_measured_by_itself(measured):
+    found = measured["autoencoder"]
     phase = found["phases"]["patch"]
     # the trunk: convolutions of 27 weights with bias and two numbers of batch norm; then the unused head
     widths = [1, 8, 8, *[16] * 3, *[32] * 3, *[64] * 3, 128, 128]
@@ -21,7 +27,18 @@ def test_a_method_is_measured_by_itself():
     assert found["features"] == 128
     assert phase["trained_parameters"] > trunk
     assert found["parameters"] >= trunk
-    assert (phase["unit"], phase["samples_per_step"]) == ("patch", 4)
-    assert math.isclose(phase["s_per_1000_samples"], 1000 * phase["s_per_step"] / 4, rel_tol=0.01)
+    assert (phase["unit"], phase["samples_per_step"]) == ("patch", 2)
+    assert math.isclose(phase["s_per_1000_samples"], 1000 * phase["s_per_step"] / 2, rel_tol=0.01)
     assert found["peak_memory_mb"] > 100
+    assert found["embed_s_per_scan"] > 0
+
+
+@pytest.mark.slow
+def test_a_supervised_method_is_measured_on_labels(measured):
+    found = measured["cnn-3d"]
+    [(name, phase)] = found["phases"].items()
+    assert (name, phase["unit"], phase["samples_per_step"]) == ("labels", "volume", 2)
+    assert found["features"] == OPTIONS["cnn-3d"]().feature_size
+    assert 0 < phase["trained_parameters"] <= found["parameters"]
+    assert math.isclose(phase["s_per_1000_samples"], 1000 * phase["s_per_step"] / 2, rel_tol=0.01)
     assert found["embed_s_per_scan"] > 0

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from evaluate.small_stores import make_store
 
+from ctssl.config.baselines import Divergence
 from ctssl.errors import CohortError, StoreError
 from ctssl.evaluate import baselines
 from ctssl.evaluate.baselines import Cohort, write_baseline
@@ -93,6 +94,80 @@ def test_what_was_computed_of_a_scan_is_kept_and_belongs_to_its_options(cohort, 
     written("divergence", cohort, tmp_path / "far.parquet", neighbours=2, **SMALL)  # of the same descriptors
     with pytest.raises(AssertionError, match="read again"):
         written("bag-of-features", cohort, tmp_path / "bag.parquet", bins=5, **SMALL)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"hu_min": -900}, {"hu_max": -860}, {"least_lung": 0.7}, {"least_patches": 6}),
+        *({"bins": 5}, {"gradient_bins": 5}),
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_is_kept_of_other_options_is_not_taken(tmp_path, change):
+    """Lung falls from 1 to 0.3 over the 8 patches: 6 have 0.5, 4 have 0.7."""
+    make_store(tmp_path / "a", "a")
+    make_store(tmp_path / "b", "b")
+    warm, fresh = (
+        Cohort(open_stores([tmp_path / "a", tmp_path / "b"]), ["p", "q"], tmp_path / f"cache{n}")
+        for n in (0, 1)
+    )
+    common = {"least_patches": 2, "least_lung": 0.95 if "least_patches" in change else 0.5}
+    for method, more in (("bag-of-features", {}), ("divergence", {"neighbours": 1})):
+        first = written(method, warm, tmp_path / "a.parquet", **more, **common)
+        second = written(method, warm, tmp_path / "b.parquet", **more, **common | change)
+        alone = written(method, fresh, tmp_path / "c.parquet", **more, **common | change)
+        pd.testing.assert_frame_equal(second, alone)
+        assert not second.equals(first)
+
+
+def test_divergences_of_other_neighbours_are_others(cohort, tmp_path):
+    one, three = (written("divergence", cohort, tmp_path / "out", neighbours=k, **SMALL) for k in (3, 5))
+    assert not one.filter(regex="^f").equals(three.filter(regex="^f"))
+
+
+def test_an_anchor_with_another_store_is_measured_anew_and_the_others_are_not(tmp_path):
+    folder = tmp_path / "cache"
+
+    def table(anew):
+        names = ["a", "b", "c"]
+        for name in names:
+            if not (tmp_path / anew / name).exists():
+                make_store(tmp_path / anew / name, name, mean=-700 if (name, anew) == ("a", "new") else -850)
+        stores = open_stores([tmp_path / anew / name for name in names])
+        found = written("divergence", Cohort(stores, names, folder), tmp_path / "out", **SMALL, neighbours=2)
+        columns = found.attrs["fitted"]["anchors"]
+        return pd.DataFrame(found.filter(regex="^f").to_numpy(), names, columns)
+
+    before, files = table("old"), set(folder.iterdir())
+    after = table("new")
+    rest = ["b", "c"]
+    assert (before.loc[rest, "a"] != after.loc[rest, "a"]).all()
+    pd.testing.assert_frame_equal(before.loc[rest, rest], after.loc[rest, rest])
+    assert len(set(folder.iterdir()) - files) == 2  # of the new store: its descriptors, its divergences
+
+
+def test_a_new_scan_adds_its_own_files_and_touches_no_descriptor(cohort, tmp_path):
+    written("divergence", cohort, tmp_path / "out", neighbours=2, **SMALL)
+    before = {path.name for path in cohort.cache.iterdir()}
+    make_store(tmp_path / "d", "d")
+    more = Cohort(open_stores([tmp_path / name for name in ("b", "few", "a", "d")]), [*"qqpr"], cohort.cache)
+    written("divergence", more, tmp_path / "out", neighbours=2, **SMALL)
+    added = {path.name for path in cohort.cache.iterdir()} - before
+    digest = more.stores[3].card["digest"]
+    assert before <= {path.name for path in cohort.cache.iterdir()}
+    assert len(added) == 2
+    assert all(name.startswith(digest) for name in added)
+
+
+def test_anchors_are_drawn_whatever_the_order_and_new_scans_seldom_move_them(cohort, tmp_path):
+    def anchors(chosen):
+        out = tmp_path / "out"
+        return written("divergence", chosen, out, neighbours=2, anchors=2, **SMALL).attrs["fitted"]["anchors"]
+
+    turned = Cohort(cohort.stores[::-1], cohort.subjects[::-1], cohort.cache)
+    assert anchors(turned) == anchors(cohort)
+    assert len(anchors(cohort)) == Divergence(anchors=2).anchors
 
 
 def test_a_recipe_makes_all_anew(monkeypatch):

@@ -7,7 +7,7 @@ from evaluate.test_probes import CLASS, NUMBER
 from sklearn.base import clone
 
 from ctssl.errors import CohortError
-from ctssl.evaluate.handmade.divergence import Anchors
+from ctssl.evaluate.handmade.divergence import divergence, neighbour_distances
 from ctssl.evaluate.handmade.steps import Signature, Words, split_off, word_shares
 from ctssl.evaluate.probes import fit_probe, probe
 
@@ -37,8 +37,10 @@ def bag(values):
 def distances(values, anchors=None):
     """The table of divergences; of all scans as anchors, or of these."""
     chosen = range(SCANS) if anchors is None else anchors
-    measured = Anchors([values[n] for n in chosen], 3)
-    table = pd.DataFrame([measured.divergences(one) for one in values])
+    near = [neighbour_distances(one, 3) for one in values]
+    table = pd.DataFrame(
+        [[divergence(values[n], values[a], near[n], near[a], 3) for a in chosen] for n in range(SCANS)]
+    )
     table.columns = [f"f{i:03}" for i in table]
     table.insert(0, "scan", names())
     table.insert(1, "subject", [f"p{n // 2}" for n in range(SCANS)])
@@ -96,7 +98,7 @@ def test_a_codebook_is_made_of_at_most_so_many_patches(monkeypatch):
 
 def test_signatures_reproduce_the_kernel_of_the_anchors():
     table = distances(sets())
-    _, step = split_off(table)
+    _, step = split_off(table, names())
     step.about = step.about | {"components": SCANS}
     rows = np.arange(0, 24.0)[:, None]
     found = step.fit(rows).transform(rows)
@@ -111,17 +113,43 @@ def test_signatures_reproduce_the_kernel_of_the_anchors():
 def test_a_scan_that_equals_an_anchor_lies_where_the_anchor_lies():
     values = sets()
     values[39] = values[3]
-    _, step = split_off(distances(values))
+    _, step = split_off(distances(values), names())
     step.fit(np.arange(30.0)[:, None])
     np.testing.assert_allclose(step.transform([[39]]), step.transform([[3]]), atol=1e-4)
 
 
-def test_anchors_that_do_not_train_are_not_used_and_two_must_be_left():
-    _, step = split_off(distances(sets(), anchors=[30, 2, 7, 31]))
-    used, *_ = step.fit(np.arange(20.0)[:, None]).fitted_
-    assert used.tolist() == [1, 2]
-    with pytest.raises(CohortError, match="2 labelled anchors in a training part, but one has 1"):
-        step.fit(np.arange(5.0)[:, None])
+def test_anchors_of_subjects_under_test_are_not_used():
+    """Subject p is scans 2p and 2p + 1. Even scans below 20 have labels: subjects 10 to 19 are in no test."""
+    anchors = [30, 2, 7, 31, 13]
+    _, step = split_off(distances(sets(), anchors), [names()[n] for n in range(0, 20, 2)])
+    used, *_ = step.fit(np.array([[2.0], [6.0], [8.0]])).fitted_
+    assert [anchors[a] for a in used] == [30, 2, 7, 31], "13 is of subject 6, who is tested"
+    _, strict = split_off(distances(sets(), anchors), names())
+    used, *_ = strict.fit(np.array([[2.0], [6.0], [8.0]])).fitted_
+    assert [anchors[a] for a in used] == [2, 7]
+
+
+def test_few_labels_find_anchors_among_the_scans_without_one():
+    """8 of 40 scans are labelled, none of them is an anchor."""
+    labelled = pd.Series(np.arange(0.0, SCANS, 5), index=names()[::5])
+    table, step = split_off(distances(sets(), [n for n in range(SCANS) if n % 5]), labelled.index)
+    result = probe(table, labelled, {f"p{n}": n % 4 for n in range(20)}, NUMBER, step=step)
+    assert result.n == 8
+    assert "anchors" not in result.note
+    assert result.metrics["spearman"]["value"] > 0.5
+
+
+@pytest.mark.parametrize("target", [NUMBER, CLASS])
+def test_without_two_anchors_the_mean_or_the_most_frequent_class_is_predicted_and_noted(target):
+    given = labels(target)
+    table, step = split_off(distances(sets(), [0, 1]), names())  # both of one subject, who is in fold 0
+    result = probe(table, given, FOLDS, target, step=step)
+    train = given[[FOLDS[f"p{n // 2}"] != 0 for n in range(SCANS)]]
+    expected = train.mean() if target is NUMBER else train.mode()[0]
+    found = result.predictions[result.predictions.fold == 0].prediction
+    np.testing.assert_array_equal(found, pytest.approx(expected) if target is NUMBER else expected)
+    assert "fold 0: fewer than 2 anchors, so the training mean, or the most frequent class" in result.note
+    assert "fold 1: fewer than 2 anchors in 1 inner fold(s)" in result.note
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -133,7 +161,7 @@ def test_the_leak_trap_a_test_scan_changes_nothing_that_is_fitted(kind, target):
     other = np.where(there[:, None, None], 50 * sets(9) - 7, values).astype(np.float32)
     fitted = []
     for descriptors in (values, other):
-        table, step = split_off(MAKERS[kind](descriptors))
+        table, step = split_off(MAKERS[kind](descriptors), names())
         model, penalty, _ = fit_probe(table[~there].assign(truth=given[~there].to_numpy()), target.task, step)
         fitted.append((model, penalty, step.memory))
     (before, penalty, learnt), (after, same, learnt_after) = fitted
@@ -151,7 +179,7 @@ def test_the_leak_trap_a_test_scan_changes_nothing_that_is_fitted(kind, target):
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_probe_finds_what_the_sets_hold_and_not_what_they_do_not(kind):
-    table, step = split_off(MAKERS[kind](sets()))
+    table, step = split_off(MAKERS[kind](sets()), names())
     result = probe(table, labels(NUMBER), FOLDS, NUMBER, step=step)
     assert (result.n, result.subjects) == (SCANS, SCANS // 2)
     assert result.metrics["r2"]["value"] > 0.6
@@ -160,18 +188,28 @@ def test_a_probe_finds_what_the_sets_hold_and_not_what_they_do_not(kind):
     assert probe(table, mixed, FOLDS, NUMBER, step=step).metrics["r2"]["value"] < 0.2
 
 
-def test_the_order_of_patches_and_of_scans_does_not_matter():
+@pytest.mark.parametrize("kind", MAKERS)
+def test_the_order_of_scans_in_the_table_changes_nothing(kind):
+    table = MAKERS[kind](sets())
+    parts = [part for _, part in table.groupby("scan")]
+    mixed = pd.concat([parts[n] for n in np.random.default_rng(0).permutation(SCANS)], ignore_index=True)
+    mixed.attrs = table.attrs
+    (scans, step), (ours, theirs) = split_off(table, names()), split_off(mixed, names())
+    assert scans.subject.tolist() == [f"p{n // 2}" for n in range(SCANS)]
+    pd.testing.assert_frame_equal(ours, scans)
+    rows = np.arange(30.0)[:, None]
+    np.testing.assert_array_equal(theirs.fit(rows).transform(rows), step.fit(rows).transform(rows))
+    one, two = (probe(s, labels(NUMBER), FOLDS, NUMBER, step=f) for s, f in ((scans, step), (ours, theirs)))
+    pd.testing.assert_frame_equal(one.predictions, two.predictions)
+
+
+def test_patches_may_stand_anywhere_in_the_table():
     table = bag(sets())
     shuffled = table.sample(frac=1, random_state=0)
     shuffled.attrs = table.attrs
-    scans, step = split_off(shuffled)
-    assert sorted(scans.scan) == names()
-    straight, first = split_off(table)
-    assert straight.subject.tolist() == [f"p{n // 2}" for n in range(SCANS)]
-    for row, scan in enumerate(scans.scan):
-        ours = {tuple(point) for point in step.values[row]}
-        assert ours == {tuple(point) for point in first.values[names().index(scan)]}
-        assert scans.subject[row] == f"p{names().index(scan) // 2}"
+    (_, step), (_, other) = split_off(table, names()), split_off(shuffled, names())
+    for ours, theirs in zip(step.values, other.values, strict=True):
+        assert {tuple(point) for point in ours} == {tuple(point) for point in theirs}
 
 
 def test_clones_share_values_and_memory_and_are_not_fitted():
@@ -185,15 +223,15 @@ def test_clones_share_values_and_memory_and_are_not_fitted():
 def test_finished_tables_pass_and_unknown_steps_are_errors():
     table = bag(sets())
     del table.attrs["fitted"]
-    assert split_off(table) == (table, None)
+    assert split_off(table, names()) == (table, None)
     table.attrs["fitted"] = {"kind": "magic"}
     with pytest.raises(CohortError, match="'magic'"):
-        split_off(table)
+        split_off(table, names())
 
 
 def test_scans_are_all_of_one_kind_when_they_are_all_alike():
     values = np.repeat(sets()[:1], SCANS, 0)
-    _, step = split_off(distances(values))
+    _, step = split_off(distances(values), names())
     found = step.fit(np.arange(10.0)[:, None]).transform([[0.0], [20.0]])
     np.testing.assert_allclose(found[0], found[1])
     assert isinstance(step, Signature)

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from ctssl.config.study import Target
+from ctssl.evaluate.folds import HOW
 from ctssl.evaluate.tables import COLUMNS, write_tables
 
 FEV1 = Target(name="fev1", column="FEV1pp", task="regress", log=True)
@@ -113,6 +114,30 @@ def test_the_page_shows_values_intervals_n_classes_and_majority(tmp_path):
     assert "Small sample" not in page
 
 
+def test_the_page_says_which_rows_are_what_and_says_it_once(tmp_path):
+    late = f"{HOW}; fold 1: one class in training, so 0 is predicted"
+    cnn = {"fev1": regress(note=HOW), "gold": classify(note=late)}
+    results = {"3-D CNN": {"0": cnn, "1": cnn}, "Ours": {"0": {"fev1": regress()}}, "A|B": {"0": cnn}}
+    table, page = write(tmp_path, results)
+    assert page.startswith("# Results\n")
+    assert page.count(HOW) == 1
+    assert f"\n3-D CNN, A\\|B: {HOW}.\n" in page
+    assert "All other rows are frozen features with a linear probe: scaler, penalty" in page
+    assert "- 3-D CNN, gold, 0; 3-D CNN, gold, 1; A\\|B, gold, 0: fold 1: one class in training" in page
+    assert page.count("\n- ") == 1
+    assert table.note.dropna().str.startswith(HOW).all()
+
+
+def test_a_page_of_one_kind_of_rows_speaks_of_no_other(tmp_path):
+    _, frozen = write(tmp_path, {"Ours": {"0": {"fev1": regress()}}}, [FEV1])
+    assert "All rows are frozen features" in frozen
+    assert "network was trained" not in frozen
+    _, trained = write(tmp_path, {"CNN": {"0": {"fev1": regress(note=HOW)}}}, [FEV1])
+    assert HOW in trained
+    for words in ("linear probe", "pretrained", "Notes"):
+        assert words not in trained
+
+
 def test_several_seeds_give_mean_and_sd_over_seeds(tmp_path):
     means = [0.60, 0.64, 0.65]
     seeds = {str(i): {"fev1": regress(value, value)} for i, value in enumerate(means)}
@@ -130,7 +155,7 @@ def test_small_or_differing_n_shows(tmp_path):
     _, page = write(tmp_path, results, [FEV1])
     assert "(n = 8 to 60)" in rows(page)[0][1]
     assert "n = 8 is below 50" in page
-    assert rows(page)[-1] == ["Late", "not measured"]
+    assert rows(page)[-1] == ["Late", "not asked"]
 
 
 def test_what_is_undefined_is_a_dash_and_equal_notes_stand_once(tmp_path):

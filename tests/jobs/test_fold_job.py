@@ -16,13 +16,16 @@ from train import lungs, synthetic
 
 from ctssl import config, settings
 from ctssl.config.study import Pretraining
-from ctssl.errors import CohortError, ManifestError
+from ctssl.errors import CohortError, ManifestError, StoreError
 from ctssl.evaluate.probes import read_probe
 from ctssl.jobs import folds
 from ctssl.jobs.status import Status
 from ctssl.manifest import read_manifest
 from ctssl.methods.supervised import Supervised
 from ctssl.prepare.atlas import write_card
+from ctssl.store.packed import CARD as PACKED
+from ctssl.store.packed import pack
+from ctssl.store.reader import open_store
 
 CONFIG = """
 manifest: scans.csv
@@ -72,6 +75,17 @@ class Study:
         lungs.write(boxes, f"scan{number}", number if like is None else like, synthetic.atlas())
         Status(f"scan{number}", True, "box").write(boxes / f"scan{number}")
 
+    def store(self, number: int, like: int | None = None, valid=None) -> None:
+        """Another store of a scan, which the cohort's table names."""
+        stores = self.folder / "theirs/stores"
+        shutil.rmtree(stores / f"scan{number}")
+        made = synthetic.write_scan(
+            self.folder / "made", number if like is None else like, synthetic.atlas(), valid
+        )
+        self.digests = {**self.digests, f"scan{number}": made.card["digest"]}
+        made.path.rename(stores / f"scan{number}")
+        self.know(range(SCANS))
+
     def row(self, number: int, **labels: str) -> dict[str, str]:
         who = "anna" if number < 2 else f"person{number}"
         made = {"fev1pp": f"{90 - 5 * number}", "severe": CLASSES[number % 3 == 0]} | labels
@@ -101,12 +115,21 @@ class Study:
     def out(self, fold: int, target: str) -> Path:
         return self.results / f"runs/cnn/seed0/split0-fold{fold}/{target}/fold.json"
 
-    def fold(self, fold: int, target: str) -> pd.DataFrame:
+    def change(self, old: str, new: str) -> None:
+        text = (self.folder / "study.yaml").read_text()
+        assert old in text
+        (self.folder / "study.yaml").write_text(text.replace(old, new))
+
+    def fold(self, fold: int, target: str, seed: int = 0, packed: Path | None = None) -> pd.DataFrame:
         out = self.out(fold, target)
         out.parent.mkdir(parents=True, exist_ok=True)
         text = self.text("fold", target)
-        folds.fold(text, 0, fold, self.atlas, self.scans, self.splits, MACHINE, out)
+        folds.fold(text, seed, fold, self.atlas, self.scans, self.splits, MACHINE, out, packed)
         return pd.read_csv(out.with_name("predictions.csv"))
+
+    def members(self, fold: int, target: str) -> pd.Series:
+        """scan -> part."""
+        return pd.read_csv(self.out(fold, target).with_name("scans.csv")).set_index("scan").part
 
     def join(self, target: str) -> tuple[dict, pd.DataFrame]:
         out = self.results / f"probes/cnn_seed0_folds/{target}.json"
@@ -244,7 +267,7 @@ def test_scans_that_came_late_or_went_are_told_of(study):
         study.fold(fold, "fev1pp")
     study.know(range(SCANS))
     result, found = study.join("fev1pp")
-    assert "1 labelled scan(s) came after the training, which `ctssl refresh` repeats" in result["note"]
+    assert "1 labelled scan(s) came after the training, which `ctssl refresh RUN` repeats" in result["note"]
     assert len(found) == SCANS - 1
 
 
@@ -295,3 +318,106 @@ def test_what_cannot_be_trained_is_predicted_as_probes_do_or_left_out(study):
     assert "fewer than 2 folds with labelled scans, so nothing is measured" in result["note"]
     assert result["metrics"] is None
     assert found.empty
+
+
+def test_stores_and_boxes_that_were_replaced_are_told_of(study):
+    said = "scan(s) have another store or box than in the training, which `ctssl refresh RUN` repeats"
+    assert said not in study.join("fev1pp")[0]["note"]
+    study.box(3, like=33)
+    result, found = study.join("fev1pp")
+    assert f"1 {said}" in result["note"]
+    assert len(found) == SCANS
+    for number in (3, 4):
+        study.store(number, valid=np.arange(6) > 0)
+    assert f"2 {said}" in study.join("fev1pp")[0]["note"]
+    for fold in (0, 1):
+        study.fold(fold, "fev1pp")
+    assert said not in study.join("fev1pp")[0]["note"]
+
+
+def test_another_seed_holds_out_others(study):
+    study.change("epochs: 2", "epochs: 1")
+    before = study.members(0, "fev1pp")
+    study.fold(0, "fev1pp", seed=1)
+    after = study.members(0, "fev1pp")
+    assert after.value_counts().to_dict() == before.value_counts().to_dict()
+    assert not after.equals(before)
+    assert json.loads(study.out(0, "fev1pp").with_name("model.json").read_text())["seed"] == 1
+
+
+def test_weights_of_classes_reach_the_training(study):
+    """Four are trained on, one of whom has it."""
+    study.change("epochs: 2, validation_parts: 2", "epochs: 1, class_weights: true")
+    study.fold(0, "severe")
+    task = json.loads(study.out(0, "severe").with_name("model.json").read_text())["task"]
+    assert task["classes"] == ["=yes", "no"]
+    assert task["weights"] == pytest.approx([4 / (2 * 1), 4 / (2 * 3)])
+
+
+def test_a_scan_without_a_box_has_no_part(study):
+    study.change("epochs: 2", "epochs: 1")
+    folder = study.folder / "theirs/boxes/scan8"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    Status("scan8", False, "box", "no lungs", "look").write(folder)
+    for fold in (0, 1):
+        study.fold(fold, "fev1pp")
+        assert set(study.members(fold, "fev1pp").index) == {f"scan{n}" for n in range(SCANS - 1)}
+    result, found = study.join("fev1pp")
+    assert "1 labelled scan(s) have no store or no box, or show no landmark" in result["note"]
+    assert "scan8" not in set(found.scan)
+    assert result["n"] == SCANS - 1
+
+
+NETWORKS = {
+    "slice-cnn": "plane_voxels: 32, field_mm: 60, feature_size: 8, widths: [4, 4, 4]",
+    "subject2vec": "feature_size: 8",
+}
+
+
+def instead(study, name):
+    """The study's run is of another method."""
+    study.change("method: cnn-3d", f"method: {name}")
+    before = "volume_voxels: 16, field_mm: 60, feature_size: 8, volume_batch: 4, epochs: 2"
+    study.change(before, f"{NETWORKS[name]}, scan_batch: 4, epochs: 1")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_scans_without_a_landmark_are_left_out_where_landmarks_are_needed(study, name, capsys):
+    instead(study, name)
+    for number in (5, 8):  # the one in either fold
+        study.store(number, valid=np.zeros(6, bool))
+    for fold in (0, 1):
+        study.fold(fold, "fev1pp")
+        assert set(study.members(fold, "fev1pp").index) == {f"scan{n}" for n in (0, 1, 2, 3, 4, 6, 7)}
+    assert "scan5 shows no landmark and is left out" in capsys.readouterr().err
+    result, found = study.join("fev1pp")
+    assert "2 labelled scan(s) have no store or no box, or show no landmark where one" in result["note"]
+    assert result["n"] == len(found) == SCANS - 2
+
+
+def test_scans_without_a_landmark_have_a_part_where_none_is_needed(study):
+    study.change("epochs: 2", "epochs: 1")
+    study.store(8, valid=np.zeros(6, bool))
+    study.fold(1, "fev1pp")
+    assert study.members(1, "fev1pp")["scan8"] == "test"
+
+
+def test_training_reads_the_packed_copy(study):
+    """The patches of a scan that is trained on are damaged in its own store."""
+    instead(study, "subject2vec")
+    stores = [open_store(study.folder / f"theirs/stores/scan{n}") for n in range(SCANS)]
+    pack(study.folder / "packed", stores)
+    trained = study.members(0, "fev1pp")
+    [scan] = trained.index[trained == "train"][:1]
+    files = [path for path in (study.folder / f"theirs/stores/{scan}").rglob("*") if path.is_file()]
+    shard = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(shard.read_bytes())
+    for at in range(100, len(content) - 200, 100):
+        content[at] ^= 1
+    shard.write_bytes(content)
+    found = study.fold(0, "fev1pp", packed=study.folder / "packed" / PACKED)
+    assert set(found.scan) == set(trained.index[trained == "test"])
+    shutil.rmtree(study.out(0, "fev1pp").parent)
+    with pytest.raises(StoreError, match=f"of scan {scan} is missing or damaged"):
+        study.fold(0, "fev1pp")

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from train import synthetic
@@ -18,3 +20,9 @@ def people(tmp_path_factory):
 def crowd(tmp_path_factory):
     """Eight scans: two batch norm groups of four."""
     return synthetic.cohort(tmp_path_factory.mktemp("crowd"), scans=8)
+
+
+@pytest.fixture(scope="session")
+def strangers(crowd):
+    """The same scans, each of a person of its own: all eight are in one step."""
+    return SimpleNamespace(**{**vars(crowd), "subjects": [store.scan for store in crowd.stores]})

@@ -10,8 +10,7 @@ from train import lungs
 from ctssl.config.methods import Pcrl as Options
 from ctssl.config.study import Run
 from ctssl.methods import Made
-from ctssl.methods.pcrl import Pcrl, indicators, mixed
-from ctssl.networks.indicated import Head, Multiplicative, Outer
+from ctssl.methods.pcrl import Pairs, Pcrl, Side, indicators, mixed
 from ctssl.train.augment.orient import Turn
 from ctssl.train.batches import Cohort
 from ctssl.train.cuts import cut_sample, embedded_cuts, read_cuts
@@ -45,55 +44,8 @@ def array(tensor):
     return tensor.detach().double().numpy()
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def weights(module):
     return {name: array(tensor) for name, tensor in module.named_parameters()}
-
-
-def told(w, vectors):
-    hidden = np.maximum(vectors @ w["aug_fc1.weight"].T + w["aug_fc1.bias"], 0)
-    return hidden @ w["aug_fc2.weight"].T + w["aug_fc2.bias"]
-
-
-def test_released_attention_is_a_sigmoid_of_two_dense_layers_of_the_indicators():
-    module, maps, vectors = Multiplicative(8), torch.randn(3, 8, 2, 3, 4), torch.rand(3, 7)
-    factors = sigmoid(told(weights(module), array(vectors)))
-    found = array(module(maps, vectors))
-    np.testing.assert_allclose(found, array(maps) * factors[:, :, None, None, None], rtol=1e-5, atol=1e-6)
-
-
-def test_the_papers_attention_is_that_of_an_outer_product():
-    """Equations 1 to 4; the convolution as sums over shifted maps."""
-    module, maps, vectors = Outer(4), torch.randn(3, 4, 3, 4, 5), torch.rand(3, 7)
-    w, x = weights(module), array(maps)
-    outer = np.einsum("bi,bj->bij", told(w, array(vectors)), x.mean((2, 3, 4)))
-    factors = sigmoid(np.maximum(outer.reshape(3, 16) @ w["outer.weight"].T, 0))
-    assert w["outer.weight"].shape == (4, 16)
-    assert ((factors >= 0.5) & (factors < 1)).all()
-    padded = np.pad(x * factors[:, :, None, None, None], [(0, 0), (0, 0), (1, 1), (1, 1), (1, 1)])
-    expected = np.zeros_like(x) + w["conv.bias"][:, None, None, None]
-    for a, b, c in np.ndindex(3, 3, 3):
-        part = padded[:, :, a : a + 3, b : b + 4, c : c + 5]
-        expected += np.einsum("oi,bizyx->bozyx", w["conv.weight"][:, :, a, b, c], part)
-    np.testing.assert_allclose(array(module(maps, vectors)), expected, rtol=1e-4, atol=1e-5)
-
-
-@attentions
-def test_attention_and_projections_in_bfloat16_are_near_those_in_float32(attention):
-    head, maps, vectors = Head(attention, 16, 8), torch.randn(4, 16, 2, 2, 2), torch.rand(4, 7)
-    found = []
-    for half in (False, True):
-        head.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            out = head.project(head.attention(maps.bfloat16() if half else maps, vectors))
-        assert out.dtype == torch.float32
-        (out * torch.linspace(-1, 1, 8)).sum().backward()
-        found.append([p.grad.clone() for p in head.parameters()])
-    for exact, rough in zip(*found, strict=True):
-        torch.testing.assert_close(exact, rough, rtol=0.1, atol=0.02)
 
 
 def test_the_indicator_vector_names_each_flip_and_turn():
@@ -130,12 +82,12 @@ def seen_by(method, monkeypatch):
 @attentions
 def test_restoration_is_the_error_from_clean_crops_turned_as_was_told(boxed, monkeypatch, form, attention):
     """In numpy, of HU as they were read: targets are never spoiled, inputs never turned."""
-    method = build(boxed, form=form, attention=attention, **STILL)
+    method = build(boxed, form=form, attention=attention, hu_min=-900, hu_max=250, **STILL)
     batch, notes = batch_of(method, boxed), seen_by(method, monkeypatch)
     keys = method.pair_keys(batch)
     notes["told"].clear(), notes["momentum"].clear()
     terms = {name: float(value.detach()) for name, value in method.pair_loss(batch, keys).items()}
-    unit = (np.clip(batch.patches.numpy().astype(float), -1000, 1000) + 1000) / 2000
+    unit = (np.clip(batch.patches.numpy().astype(float), -900, 250) + 900) / 1150
     first, second, share = unit[0::2], unit[1::2], array(method._pairs(batch).share)
     blend = share[:, None, None, None]
     own = [turned(*pair) for pair in zip(first, notes["told"][0], strict=True)]
@@ -159,6 +111,65 @@ def test_restoration_is_the_error_from_clean_crops_turned_as_was_told(boxed, mon
     weight = 0.5 if form == "paper" else 1
     assert terms["total"] == pytest.approx(weight * (terms["contrast"] + together), rel=1e-4)
     assert terms["input_error"] > 0.005
+
+
+def half(values, part):
+    """The same of one half of the scans."""
+    if isinstance(values, torch.Tensor):
+        return values.chunk(2)[part]
+    if isinstance(values, Pairs | Turn):
+        return type(values)(*(half(value, part) for value in vars(values).values()))
+    parts = [half(value, part) for value in values]
+    return Side(*parts) if isinstance(values, Side) else parts
+
+
+@forms
+@torch.no_grad()
+def test_what_is_decoded_has_statistics_of_its_own_group(boxed, form):
+    method = build(boxed, form=form, width=2)
+    batch = batch_of(method, boxed, (0, 3, 2, 4, 1, 2, 3, 0))
+    batch.patches[8:] //= 4  # of the second group: brighter, and so are its maps
+    pairs = method._pairs(batch)
+    own, momentum = method._own(pairs, (8,)), method._momentum(pairs, (8,))
+    sides = {"own": own, "momentum": momentum, "hybrid": method._hybrid(pairs, own, momentum)}
+    found, together = method._errors(pairs, sides, (4, 4)), method._errors(pairs, sides, (8,))
+    halves = [
+        method._errors(half(pairs, i), {n: half(side, i) for n, side in sides.items()}, (4,)) for i in (0, 1)
+    ]
+    for name, error in found.items():
+        each = [float(errors[name]) for errors in halves]
+        assert float(error) == pytest.approx(np.mean(each), rel=1e-4)
+        assert float(error) != pytest.approx(float(together[name]), rel=1e-3)
+
+
+def test_a_move_is_that_of_input_and_target(boxed):
+    method = build(boxed, move={"steps": ["turn"]}, corrupt={"steps": []})
+    batch = batch_of(method, boxed)
+    pairs, read = method._pairs(batch), method._unit(batch.patches.clamp(-1000, 1000).float())
+    for i, (clean, seen) in enumerate(zip(pairs.clean, pairs.seen, strict=True)):
+        torch.testing.assert_close(seen, clean.permute(0, 3, 2, 1)[:, None])
+        stayed = [torch.equal(a, b) for a, b in zip(clean, read[i::2], strict=True)]
+        assert sum(stayed) < 4
+        torch.testing.assert_close(clean.flatten(1).sort(1).values, read[i::2].flatten(1).sort(1).values)
+
+
+@forms
+def test_losses_in_bfloat16_are_near_those_in_float32(boxed, form):
+    method = build(boxed, form=form, width=4)
+    [phase], batch, found = method.phases(), batch_of(method, boxed), []
+    keys = phase.keys(batch)
+    method.before_loss(phase, Made(keys, batch.subjects, 0))
+    for bf16 in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16), torch.no_grad():
+            found.append(phase.loss(batch, keys))
+    for name, value in found[0].items():
+        assert found[1][name].dtype == value.dtype, name
+        assert float(found[1][name]) == pytest.approx(float(value), rel=0.02, abs=0.01), name
+
+
+def test_pair_sizes_says_whether_crops_of_a_pair_are_alike(boxed):
+    alike = {sizes: build(boxed, pair_sizes=sizes).phases()[0].cut.alike for sizes in ("same", "independent")}
+    assert alike == {"same": True, "independent": False}
 
 
 def test_the_hybrid_mixes_the_maps_of_every_level(boxed, monkeypatch):
@@ -276,16 +287,21 @@ def test_every_parameter_that_is_trained_has_a_gradient_and_no_other(boxed, form
         assert parameter.requires_grad == (id(parameter) in trained), name
 
 
+@pytest.mark.parametrize(("low", "high"), [(-1000, 1000), (-175, 250)])
 @torch.no_grad()
-def test_features_are_means_of_the_bottleneck_over_space_and_windows(boxed):
-    method = build(boxed, window_step=0.7, least_lung=0.0)
+def test_features_are_means_of_the_bottleneck_over_space_and_windows(boxed, low, high):
+    method = build(boxed, window_step=0.7, least_lung=0.0, hu_min=low, hu_max=high)
+    for p in method.query.network.parameters():
+        p.mul_(4 if p.dim() > 1 else 1)  # else hardly anything of a window comes through
     cuts = embedded_cuts(boxed.boxes["scan1"], method.query.cut)
     found, each = method.embed(cuts), []
     for window in cuts.patches:
-        x = (window.float().clamp(-1000, 1000) + 1000).div(2000).permute(2, 1, 0)[None, None]
+        x = (window.float().clamp(low, high) - low).div(high - low).permute(2, 1, 0)[None, None]
         each.append(method.query.network.bottleneck(x).mean((2, 3, 4))[0])
     assert len(each) > 9
-    torch.testing.assert_close(found[0], torch.stack(each).mean(0), rtol=1e-4, atol=1e-6)
+    expected = torch.stack(each)
+    assert (expected.std(0) > 0.01 * expected.abs().mean(0)).any()
+    torch.testing.assert_close(found[0], expected.mean(0), rtol=1e-4, atol=1e-6)
 
 
 def test_a_run_needs_no_weights_and_random_vectors_that_stay_are_told():

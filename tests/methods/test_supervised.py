@@ -6,10 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import yaml
 from golden import fill_supervised
 from scipy.special import log_softmax
 
+from ctssl.config import DEFAULTS, check
 from ctssl.config.study import Run
+from ctssl.errors import ConfigError
 from ctssl.methods.supervised import dropped, errors
 from ctssl.train.labels import Labels, Task
 from ctssl.train.random import sample_keys
@@ -28,6 +31,10 @@ def test_the_task_follows_from_what_is_trained_on_alone():
     outputs = labels.targets()[:, None]
     np.testing.assert_allclose(labels.task().values(outputs)[:, 0], NUMBERS, rtol=1e-6)
     assert Labels("flat", (), [2.0, 2.0], [False, False]).task().sd == 1
+    assert 0 < np.std([0.1] * 7) < 1e-15
+    flat = Labels("flat", (), [0.1] * 7, [False] * 7)
+    assert flat.task().sd == 1
+    np.testing.assert_allclose(flat.targets(), 0, atol=1e-15)
 
 
 def test_weighted_classes_count_alike_and_the_mean_weight_is_1():
@@ -65,6 +72,17 @@ def test_dropout_follows_from_the_keys():
 def test_a_run_takes_no_weights():
     with pytest.raises(ValueError, match="trained anew inside each fold"):
         Run(name="x", method="cnn-3d", weights="model.safetensors")
+
+
+def test_more_devices_than_batch_norm_groups_are_refused_with_what_to_do():
+    values = yaml.safe_load(DEFAULTS.read_text())
+    values["pretraining"]["devices"] = 2
+    values["runs"] = [{"name": "net", "method": "cnn-3d"}]
+    with pytest.raises(ConfigError, match="run net has 1 batch norm groups to share") as error:
+        check(values)
+    assert "use fewer devices, or raise its options.bn_groups, which changes results" in str(error.value)
+    values["runs"][0]["options"] = {"bn_groups": 2}
+    assert check(values).pretraining.devices == 2
 
 
 def test_the_losses_of_a_training_are_those_written_down(tmp_path):

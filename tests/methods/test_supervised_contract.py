@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from train.files import assert_same
 
 from ctssl.config.methods import OPTIONS
 from ctssl.config.study import Pretraining, Run
+from ctssl.errors import CohortError, CtsslError
 from ctssl.methods import load_method
 from ctssl.methods.supervised import Supervised
 from ctssl.train import weights
@@ -192,6 +194,62 @@ def test_without_scans_held_out_all_epochs_are_done_and_the_last_is_kept(eight, 
     assert finished.name == "finished.pt"
 
 
+def few(eight, scans):
+    first = {"stores": eight.stores[:scans], "subjects": eight.subjects[:scans]}
+    return SimpleNamespace(**{**vars(eight), **first})
+
+
+def by_twos(name, **changes):
+    """Options of two scans in a step: of three the last is alone."""
+    [batch] = ALL[name]
+    return {batch: 2, **changes}
+
+
+@every
+def test_each_epoch_ends_with_its_last_step_when_a_round_makes_none(eight, tmp_path, name):
+    labels = Labels("fev1", (), NUMBERS[:5], [False, True, False, False, True])
+    pretrain(job(name, few(eight, 5), tmp_path, labels, **by_twos(name)))
+    found = pd.read_csv(tmp_path / "history.csv").validation_loss
+    steps = 2 if name == "subject2vec" else 1  # many patches of one scan have a variance
+    assert len(found) == 3 * steps
+    assert np.flatnonzero(found.notna()).tolist() == [steps * e - 1 for e in (1, 2, 3)]
+
+
+@every
+def test_one_epoch_without_scans_held_out_keeps_what_was_trained(eight, tmp_path, name):
+    labels = Labels("x", (), NUMBERS[:3], [False] * 3)
+    made = job(name, few(eight, 3), tmp_path, labels, **by_twos(name, epochs=1))
+    pretrain(made)
+    torch.manual_seed(made.seed)
+    fresh, kept = made.build().query.state_dict(), load_file(tmp_path / weights.TENSORS)
+    assert any(not torch.equal(fresh[n], kept[n]) for n in kept if n.endswith("weight"))
+
+
+@pytest.mark.parametrize("name", ["cnn-3d", "slice-cnn"])
+def test_who_can_make_no_step_is_told_before_training(eight, tmp_path, name):
+    people = SimpleNamespace(**{**vars(few(eight, 3)), "subjects": ["anna"] * 3})
+    labels = Labels("x", ("a", "b"), [0, 1, 0], [False] * 3)
+    with pytest.raises(CohortError, match=r"scans of two subjects in a step, but 3 .* of 1 subject"):
+        pretrain(job(name, people, tmp_path, labels))
+    assert not (tmp_path / weights.TENSORS).exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_validation_loss_that_is_no_number_ends_the_training(eight, tmp_path, monkeypatch, value):
+    monkeypatch.setattr("ctssl.train.held.Held.loss", lambda held: value)
+    with pytest.raises(CtsslError, match=f"validation loss is {value} after step 1"):
+        pretrain(job("cnn-3d", eight, tmp_path))
+    assert not (tmp_path / weights.TENSORS).exists()
+
+
+def test_validation_losses_are_added_in_double_precision(eight, tmp_path, monkeypatch):
+    """Of 32 bits 2**24 + 1 is 2**24."""
+    made, one = job("cnn-3d", eight, tmp_path), iter([2.0**24, 1.0])
+    method, (_, cohort) = made.build(), made.usable()
+    monkeypatch.setattr("ctssl.train.held.errors", lambda *_: torch.tensor([next(one)]))
+    assert made.held(method, cohort, Team()).loss() == (2**24 + 1) / 2
+
+
 @pytest.mark.parametrize("after", [3, 4])  # in the second of two steps of an epoch lies its end
 @every
 def test_sigterm_and_going_on_change_no_bit(eight, tmp_path, name, monkeypatch, after):
@@ -244,28 +302,37 @@ def test_every_supervised_method_is_in_this_contract():
         assert issubclass(load_method(name), Supervised)
 
 
+def together(name, held):
+    """Of a training in two groups. Adam would follow the sign of what rounding leaves of gradients."""
+    labels = Labels("fev1", (), NUMBERS, HELD if held == "some" else [False] * 8)
+    return {"labels": labels, "bn_groups": 2, "optimiser": "sgd", **ALL[name]}
+
+
 WORKER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import torch
-from methods.test_supervised_contract import ALL, job
+from methods.test_supervised_contract import job, together
 from golden.fill_supervised import eight
 from ctssl.train.loop import pretrain
 torch.set_num_threads(1)
-pretrain(job(sys.argv[4], eight(Path(sys.argv[2])), Path(sys.argv[3]), bn_groups=2, **ALL[sys.argv[4]]))
+people, out, (name, held) = eight(Path(sys.argv[2])), Path(sys.argv[3]), sys.argv[4:]
+pretrain(job(name, people, out, **together(name, held)))
 """
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("held", ["some", "none"])
 @every
-def test_two_processes_train_what_one_trains(tmp_path, name):
+def test_two_processes_train_what_one_trains(tmp_path, name, held):
+    """Of eight scans each trains a batch norm group; of six there is one, and each looks at one held out."""
     people = fill_supervised.eight(tmp_path / "eight")
-    pretrain(job(name, people, tmp_path / "one", bn_groups=2, **ALL[name]))
+    pretrain(job(name, people, tmp_path / "one", **together(name, held)))
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    asked = [str(Path(__file__).parents[1]), str(tmp_path / "eight"), str(tmp_path / "two"), name]
+    asked = [str(Path(__file__).parents[1]), str(tmp_path / "eight"), str(tmp_path / "two"), name, held]
     done = subprocess.run([*run, *asked], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = (pd.read_csv(tmp_path / out / "history.csv") for out in ("one", "two"))

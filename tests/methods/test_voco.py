@@ -10,10 +10,10 @@ from train import lungs
 
 from ctssl.config.methods import Voco as Options
 from ctssl.config.study import Run
+from ctssl.errors import WeightsError
 from ctssl.methods.voco import Voco, agreement, paper_terms, teacher_terms
-from ctssl.networks.projector import Projector
-from ctssl.networks.pyramid import Pyramid
-from ctssl.train.basecrops import overlaps
+from ctssl.train import weights
+from ctssl.train.basecrops import BaseCrops, overlaps
 from ctssl.train.batches import Cohort
 from ctssl.train.cuts import cut_sample, embedded_cuts, read_cuts
 
@@ -24,6 +24,7 @@ SMALL = {
 no_monai = pytest.mark.skipif(
     not (find_spec("monai") and find_spec("einops")), reason="the extra voco (monai, einops) is not installed"
 )
+windows = pytest.mark.parametrize(("low", "high"), [(-1024, 240), (-175, 250)])
 forms = pytest.mark.parametrize("form", ["paper", "teacher"])
 
 
@@ -75,6 +76,18 @@ def test_the_loss_of_the_paper_in_numpy():
     assert found["total"] == pytest.approx(np.mean(missed) + np.mean(apart), rel=1e-4)
 
 
+def test_the_least_prediction_is_zero_and_that_of_no_likeness_is_not():
+    """On orthogonal bases a crop has a part of each, and the rest of its length elsewhere."""
+    y = overlaps(torch.arange(2000) * 7919, BaseCrops((16, 16, 16), (4, 4), 2)).double().view(-1, 2, 16)
+    rest = (1 - y.square().sum(2, keepdim=True)).clamp(min=0).sqrt()
+    bases = torch.eye(18, dtype=torch.double)[:16].expand(len(y), 16, 18)
+    placed, elsewhere = torch.cat([y, rest, 0 * rest], 2), torch.eye(18)[17].expand(len(y), 2, 18)
+    torch.testing.assert_close(placed.norm(dim=2), torch.ones(len(y), 2, dtype=torch.double))
+    found = [float(paper_terms(torch.cat([bases, p], 1), y)["prediction"]) for p in (placed, elsewhere)]
+    assert found[0] == pytest.approx(0, abs=1e-5)
+    assert found[1] == pytest.approx(0.09, abs=0.01)
+
+
 def test_the_loss_with_a_teacher_in_numpy():
     (made, y), (theirs, _) = vectors(1), vectors(2)
     positive, negative, apart = [], [], []
@@ -120,19 +133,60 @@ def test_agreement_is_a_correlation_and_the_share_of_nearest_bases():
     assert (float(nothing["correlation"]), float(nothing["top1"])) == (0, 0)
 
 
+def moved(method):
+    """The method, its teacher no longer the student."""
+    with torch.no_grad():
+        for p in method.teacher.parameters():
+            p.add_(0.2 * torch.randn_like(p))
+    return method
+
+
+@windows
 @forms
-def test_a_loss_is_that_of_projections_and_of_overlaps_of_the_same_draws(boxed, form):
-    method = build(boxed, form=form, augment={"steps": []})
+def test_a_loss_is_that_of_projections_and_of_overlaps_of_the_same_draws(boxed, form, low, high):
+    method = moved(build(boxed, form=form, augment={"steps": []}, hu_min=low, hu_max=high))
     batch = batch_of(method, boxed)
     terms = method.place_loss(batch, None)
-    unit = (batch.patches.numpy().clip(-1024, 240).astype(np.float32) + 1024) / 1264
+    unit = (batch.patches.numpy().clip(low, high).astype(np.float32) - low) / (high - low)
     crops = torch.from_numpy(unit.transpose(0, 3, 2, 1).copy())[:, None]
-    made = torch.nn.functional.normalize(method.projector(method.query.network(crops))).view(3, 8, -1)
+
+    def projections(network, projector):
+        return torch.nn.functional.normalize(projector(network(crops))).view(3, 8, -1)
+
+    made = projections(method.query.network, method.projector)
     shares = overlaps(batch.random.view(3, 8)[:, 6:].flatten(), method.cut).view(3, 2, 6)
-    expected = paper_terms(made, shares) if form == "paper" else teacher_terms(made, made, shares)
+    if form == "paper":
+        expected = paper_terms(made, shares)
+    else:
+        expected = teacher_terms(made, projections(*method.teacher), shares)
     for name, value in expected.items():
         assert terms[name].item() == pytest.approx(value.item(), rel=1e-4), name
     assert np.isfinite([v.item() for v in terms.values()]).all()
+
+
+@forms
+def test_losses_in_bfloat16_are_near_those_in_float32_and_equal_for_equal_projections(
+    boxed, monkeypatch, form
+):
+    method = moved(build(boxed, form=form, width=4, projection_size=64))
+    batch = batch_of(method, boxed)
+
+    @torch.no_grad()
+    def losses():
+        found = []
+        for bf16 in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                found.append({name: float(value) for name, value in method.place_loss(batch, None).items()})
+        return found
+
+    exact, rough = losses()
+    assert exact != rough
+    assert rough == pytest.approx(exact, rel=0.05, abs=0.05)
+    for projector in (method.projector, *method.teacher[1:]):
+        fixed = torch.randn(24, 64) + 0.5
+        monkeypatch.setattr(projector, "forward", lambda *_, fixed=fixed: fixed)
+    exact, rough = losses()
+    assert rough == pytest.approx(exact, rel=1e-6)
 
 
 def test_each_crop_is_augmented_for_itself_and_seen_as_x_y_z(boxed):
@@ -166,56 +220,20 @@ def test_the_teacher_starts_as_the_student_and_follows(boxed):
     assert not {id(p) for p in phase.parameters} & {id(p) for p in teacher}
 
 
+@windows
 @torch.no_grad()
-def test_features_are_means_of_levels_and_of_windows(boxed):
-    method = build(boxed, window_step=0.7, least_lung=0.0)
+def test_features_are_means_of_levels_and_of_windows(boxed, low, high):
+    method = build(boxed, window_step=0.7, least_lung=0.0, hu_min=low, hu_max=high)
     cuts = embedded_cuts(boxed.boxes["scan1"], method.query.cut)
     found, network, each = method.embed(cuts), method.query.network, []
     for window in cuts.patches:
-        x = (window.float().clamp(-1024, 240) + 1024).div(1264).permute(2, 1, 0)[None, None]
+        x = (window.float().clamp(low, high) - low).div(high - low).permute(2, 1, 0)[None, None]
         levels = [network.bn1.elu(network.conv1(x))]
         for halving in network.halvings:
             levels.append(halving(levels[-1]))
         each.append(torch.cat([level.mean((2, 3, 4))[0] for level in levels]))
     assert len(each) > 9
     torch.testing.assert_close(found[0], torch.stack(each).mean(0), rtol=1e-4, atol=1e-6)
-
-
-def test_the_pyramid_halves_and_doubles():
-    network = Pyramid(4)
-    shapes = []
-    for module in (network.bn1, *network.halvings):
-        module.register_forward_hook(lambda _, __, made: shapes.append(tuple(made.shape)))
-    assert network.eval()(torch.rand(2, 1, 32, 16, 48)).shape == (2, 60)
-    assert shapes == [(2, 4, 16, 8, 24), (2, 8, 8, 4, 12), (2, 16, 4, 2, 6), (2, 32, 2, 1, 3)]
-
-
-def test_gradients_of_small_crops_in_bfloat16_are_near_those_in_float32():
-    """The lowest maps of crops of 16 voxels would have wrong ones."""
-    torch.manual_seed(2)
-    network = Pyramid(8).to(memory_format=torch.channels_last_3d)
-    x = torch.rand(12, 1, 16, 16, 16).contiguous(memory_format=torch.channels_last_3d)
-    found = []
-    for half in (False, True):
-        network.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            out = network(x)
-        (out * torch.linspace(-1, 1, 120)).sum().backward()
-        found.append([p.grad.clone() for p in network.parameters() if p.dim() > 1])
-    for exact, rough in zip(*found, strict=True):
-        assert torch.nn.functional.cosine_similarity(exact.flatten(), rough.flatten(), dim=0) > 0.98
-
-
-def test_the_projector_is_three_dense_layers_with_norms_between():
-    projector, x = Projector(6, 5), torch.randn(9, 6)
-    found = projector(x, [4, 5])
-    expected = []
-    for part in x.split([4, 5]):
-        for dense in (projector.dense1, projector.dense2):
-            part = dense(part)
-            part = ((part - part.mean(0)) / (part.var(0, correction=0) + 1e-5).sqrt()).relu()
-        expected.append(projector.dense3(part))
-    torch.testing.assert_close(found, torch.cat(expected), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -238,6 +256,16 @@ def test_options_that_cannot_be_are_refused(options):
 
 def test_a_run_needs_no_weights():
     assert Run(name="voco", method="voco").options.trunk == "light"
+
+
+def test_weights_of_a_card_without_trunk_are_to_be_imported_again(tmp_path):
+    """As they were before a trunk could be chosen."""
+    chosen = Options(trunk="swin").model_dump(mode="json")
+    card = {"method": "voco", "landmarks": 0, "options": {n: o for n, o in chosen.items() if n != "trunk"}}
+    weights.write(tmp_path / "model.safetensors", {"network.swinViT.norm.weight": torch.ones(3)}, card)
+    with pytest.raises(WeightsError, match="swinViT") as error:
+        weights.load(tmp_path / "model.safetensors", None)
+    assert "import them again" in error.value.advice
 
 
 @pytest.mark.slow

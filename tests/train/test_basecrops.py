@@ -62,16 +62,40 @@ def test_crops_are_the_voxels_at_their_places():
         np.testing.assert_array_equal(crop, hu[z : z + 8, y : y + 6, x : x + 10])
 
 
-def test_the_grid_lies_around_the_middle_of_the_lungs_at_levels_inside_them():
+def corners(box, cut, count):
+    """(count, 3) first voxels of grids."""
+    return np.array([basecrops.corner(box, cut, key) for key in keys(count).split(1)])
+
+
+def test_the_grid_is_anywhere_in_larger_lungs_equally_often_so_that_each_column_is_seen():
+    box, size = numbered(), np.array([8, 18, 20])
+    lows = corners(box, CUT, 3000)
+    first, end = box.lungs
+    assert (lows.min(0) == first).all()
+    assert (lows.max(0) == end - size).all()
+    for axis, places in enumerate(end - size - first + 1):
+        counts = np.bincount(lows[:, axis] - first[axis], minlength=places)
+        assert counts / 3000 == pytest.approx(np.full(places, 1 / places), abs=0.015)
+    assert np.abs(np.corrcoef(lows.T) - np.eye(3)).max() < 0.05
+    seen = np.zeros(box.shape[1:], bool)
+    for _, y, x in lows:
+        seen[y : y + 18, x : x + 20] = True
+    assert seen[box.whole("mask").any(0)].all()
+
+
+def test_lungs_smaller_than_the_grid_are_in_its_middle_along_that_axis():
     box = numbered()
-    lows = np.array([basecrops.corner(box, CUT, key) for key in keys(3000).split(1)])
-    middle = box.lungs.mean(0)[1:]
-    assert np.abs(lows[:, 1:] + [9, 10] - middle).max() <= 0.5
-    first, end = box.lungs[:, 0]
-    assert (lows[:, 0].min(), lows[:, 0].max()) == (first, end - 8)
-    low = BaseCrops((40, 6, 10), (3, 2), 1)
-    (found,) = {int(basecrops.corner(box, low, key)[0]) for key in keys(50).split(1)}
-    assert abs(found + 20 - (first + end) / 2) <= 0.5
+    for axis, cut in enumerate(
+        [
+            BaseCrops((40, 6, 10), (3, 2), 1),
+            BaseCrops((8, 20, 10), (2, 2), 1),
+            BaseCrops((8, 6, 25), (3, 2), 1),
+        ]
+    ):
+        lows, size = corners(box, cut, 50), cut.extent[axis] * (1, *cut.grid)[axis]
+        (found,) = set(lows[:, axis])
+        assert abs(found + size / 2 - box.lungs[:, axis].mean()) <= 0.5
+        assert (lows.std(0) > 0).tolist() == [other != axis for other in range(3)]
 
 
 def test_lungs_of_another_size_are_shown_at_the_same_scale():
@@ -83,7 +107,7 @@ def test_lungs_of_another_size_are_shown_at_the_same_scale():
         mask = np.zeros(hu.shape, np.uint8)
         mask[tuple(slice(m - h, m + h) for m, h in zip(middle, halves, strict=True))] = 1
         box = box_of(hu, mask, {"scan": "a", "atlas": ATLAS.id, "spacing_mm": 1.0})
-        seen.append(max((grid.volumes(box, keys(5), key)[:4] > 0).sum() for key in keys(20).split(1)))
+        seen.append(max((grid.volumes(box, keys(5), key)[:4] > 0).sum() for key in keys(200).split(1)))
     assert seen[0] == seen[1] == (far < 5).sum()
 
 

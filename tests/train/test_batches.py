@@ -12,7 +12,9 @@ from ctssl.train.batches import (
     read_batch,
     scan_sample,
 )
+from ctssl.train.cuts import Crops, Whole
 from ctssl.train.parts import Part, needed
+from ctssl.train.planes import Plane, Planes
 from ctssl.train.rounds import rounds_per_epoch, samples_of_round, scans_of_round, steps_of_round
 
 PEOPLE = [0, 0, 0, 1, 2, 2, 3, 4, 5, 6, 7]
@@ -106,6 +108,21 @@ def test_steps_are_counted_as_they_are_made(unit, share):
     for number in range(8):
         made = samples_of_round(cohort, unit, 4, 5, number)
         assert steps_of_round(cohort, unit, 4, 5, number) == len(made)
+
+
+SQUARE = Planes((Plane("axial", (0.5, 0.5, 0.5)),), 8, 60.0, 5.0, np.zeros((9, 3)))
+
+
+@pytest.mark.parametrize(("cut", "alone"), [(Crops((8, 8, 8)), 1), (Whole((8, 8, 8)), 0), (SQUARE, 0)])
+def test_a_scan_alone_is_no_batch_of_volumes_or_planes(cut, alone):
+    """Seven scans, two in a round: in an epoch three rounds are of two, and one is of one."""
+    cohort = some_cohort(subjects=tuple(range(7)))
+    for epoch in range(3):
+        numbers = range(4 * epoch, 4 * epoch + 4)
+        made = [samples_of_round(cohort, cut, 2, 0, number) for number in numbers]
+        sizes = sorted(len(sample.members) for samples in made for sample in samples)
+        assert sizes == [1] * alone + [2, 2, 2]
+        assert [steps_of_round(cohort, cut, 2, 0, n) for n in numbers] == [len(samples) for samples in made]
 
 
 def test_orders_that_are_kept_are_nobody_elses():

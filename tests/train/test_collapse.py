@@ -1,9 +1,12 @@
+import pytest
+
+from ctssl.config.methods import OPTIONS
 from ctssl.train.collapse import LEAST_STD, STEPS, CollapseWatch
 
 
-def told(rows):
+def told(rows, method="context-aware", **options):
     words = []
-    watch = CollapseWatch(words.append)
+    watch = CollapseWatch(words.append, OPTIONS[method](**options))
     for row in rows:
         watch.saw(row)
     return words
@@ -30,3 +33,23 @@ def test_a_sound_training_a_short_one_and_one_without_keys_hear_nothing():
 def test_the_latest_steps_count():
     assert told([*rows(0.0, STEPS // 2), *rows(0.4, STEPS), *rows(0.0, STEPS // 2)]) == []
     assert len(told([*rows(0.4, 5 * STEPS), *rows(0.0, STEPS)])) == 1
+
+
+QUEUE = {"batch_negatives", "queue_size"}
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "named"),
+    [
+        ("voco", {}, set()),
+        ("pcrl", {"form": "released"}, {"queue_size"}),
+        ("pcrl", {"batch_negatives": False}, QUEUE),
+        ("moco-v2", {"batch_negatives": False}, QUEUE),
+        ("drasclr", {"batch_negatives": True}, {"queue_size"}),
+    ],
+)
+def test_only_options_that_the_method_has_are_named(method, options, named):
+    [words] = told(rows(0.0), method, **options)
+    assert {name for name in QUEUE if name in words} == named
+    assert "learning_rate" in words
+    assert "key" not in words

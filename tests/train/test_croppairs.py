@@ -143,6 +143,27 @@ def test_a_pair_with_much_tissue_is_placed_again_at_the_same_size(placed):
     assert best.mean() < chosen.mean() < anywhere.mean()
 
 
+def test_tissue_of_either_crop_counts(placed):
+    """A crop of the lungs' whole box has a third of it anywhere; only its smaller companion can lack it."""
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[4:16, 6:18, 8:20] = 1
+    hu = np.full(SHAPE, -900)
+    hu[:, :, 16:] = 40
+    whole, small = (12, 12, 12), (6, 6, 6)
+    cut = CropPairs((8, 8, 8), (whole, small), alike=False, least_overlap=0.1, most_tissue=0.34, tries=60)
+    found = {}
+    for key in keys(120):
+        placed.clear()
+        cut.volumes(box(hu, mask), torch.empty(2), key)
+        shares = [(crop >= -150).mean() for *_, crop in placed]
+        found.setdefault(tuple(crop.shape for *_, crop in placed), []).append(shares)
+    for sizes in ((whole, small), (small, whole)):
+        shares = dict(zip(sizes, zip(*found[sizes], strict=True), strict=True))
+        assert shares[whole] == pytest.approx([1 / 3] * len(shares[whole]))
+        assert max(shares[small]) <= 0.34
+        assert min(shares[small]) < max(shares[small])
+
+
 def test_the_whole_of_a_crop_is_shown():
     """Each new voxel is the mean of those that it covers; the last slices count as much as the first."""
     cut = CropPairs((8, 8, 8), ((16, 24, 16),))

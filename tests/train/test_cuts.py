@@ -4,7 +4,9 @@ import torch
 from train import lungs, synthetic
 
 from ctssl.train import cuts
+from ctssl.train.batches import Cohort
 from ctssl.train.cuts import Crops, Whole, Windows
+from ctssl.train.random import sample_keys
 
 ATLAS = synthetic.atlas()
 
@@ -88,6 +90,15 @@ def test_windows_with_little_lung_are_left_out_unless_all_have_little(box):
     some = cuts.windows(box, Windows((16, 16, 16), least_lung=0.6))
     assert 0 < len(some) < len(every)
     assert len(cuts.windows(box, Windows((16, 16, 16), least_lung=1.0))) >= 1
+
+
+def test_crops_of_a_batch_have_keys_of_their_scan_and_number(box):
+    cut, cohort = Crops((8, 16, 16), number=3), Cohort(np.ones((3, 6), bool), np.arange(3))
+    batch = cuts.read_cuts([box] * 3, cohort, cuts.cut_sample(np.array([2, 0]), cut), cut, (5, 1, 4), None)
+    scans, numbers = torch.tensor([2, 2, 2, 0, 0, 0]), torch.tensor([0, 1, 2, 0, 1, 2])
+    expected = cuts.crops([box] * 6, sample_keys(5, 1, 4, scans, numbers), cut)
+    np.testing.assert_array_equal(batch.patches.numpy(), expected)
+    assert len({crop.tobytes() for crop in expected}) == 6
 
 
 def test_one_window_holds_lungs_that_are_smaller(box):

@@ -74,6 +74,7 @@ def test_a_partial_match_lists_what_is_wrong(saved):
     assert missing == "  missing: encoder.fc.4.bias, encoder.fc.4.weight"
     assert "graph.conv1.lin.weight" in unexpected
     assert "encoder.conv3.weight" in shapes
+    assert "the same method and options" in error.value.advice
 
 
 def test_options_of_another_version_are_refused(saved):

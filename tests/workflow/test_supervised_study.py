@@ -77,7 +77,7 @@ def probe(study: Study, target: str) -> tuple[dict, pd.DataFrame]:
 def test_there_are_rows_and_no_features(trained):
     assert trained.plan() == {}
     assert [path.name for path in (trained.results / "features").iterdir()] == ["laa-950_seed0_all.parquet"]
-    assert not (trained.results / "predictions").exists()
+    assert [path.name for path in (trained.results / "predictions").iterdir()] == ["laa-950_seed0_all"]
     assert not (trained.results / "figures").exists(), "there is no map without features"
     table = pd.read_csv(trained.results / "tables/probes.csv")
     ours = table[table.row == "3-D CNN"]
@@ -86,6 +86,16 @@ def test_there_are_rows_and_no_features(trained):
     page = (trained.results / "tables/probes.md").read_text()
     assert "| 3-D CNN |" in page
     assert "a network was trained on the labels" in page
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["features/cnn_seed0_all.parquet", "runs/cnn/seed0/all/model.safetensors", "runs/cnn/settings.json"],
+)
+def test_nothing_makes_features_of_such_a_run(trained, wanted):
+    said = trained.snakemake(f"results/{wanted}", "--dry-run", ok=False)
+    assert "MissingRuleException" in said
+    assert "Error in" not in said
 
 
 def test_a_new_scan_without_a_label_trains_nothing(study):
@@ -125,8 +135,8 @@ def test_an_option_that_comes_with_a_new_scan_is_noticed(study):
 
 def test_a_run_may_name_its_targets(study):
     study.change("    method: cnn-3d", "    method: cnn-3d\n    targets: [severe]")
-    assert study.plan() == {"all": 1, "tables": 1}
+    assert study.plan() == {"tables": 1}
     study.snakemake()
     assert "| not asked |" in (study.results / "tables/probes.md").read_text()
     study.change("targets: [severe]", "targets: [severe, fev1pp]")
-    assert study.plan() == {"all": 1, "tables": 1}
+    assert study.plan() == {"tables": 1}

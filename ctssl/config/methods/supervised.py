@@ -15,9 +15,14 @@ Place = tuple[float, float, float]
 
 
 class Supervised(MethodOptions):
-    """What the options of supervised networks share: how they are trained, and when they are stopped."""
+    """What the options of supervised networks share: how they are trained, and when they are stopped.
+
+    Attributes:
+        landmarks: whether what is seen of a scan depends on its landmarks, of which it shows one then.
+    """
 
     supervised: ClassVar[bool] = True
+    landmarks: ClassVar[bool] = True
 
     epochs: int = Field(default=100, ge=1, description="[us] passes over the scans, at most")
     learning_rate: float = Field(
@@ -54,6 +59,7 @@ class Cnn3D(Supervised):
     """cnn-3d: a plain 3-D network that sees whole lungs on few voxels."""
 
     boxes: ClassVar[bool] = True
+    landmarks: ClassVar[bool] = False
 
     hu_min: int = Field(default=-1024, description="[us] HU that the network sees as -1, as context-aware's")
     hu_max: int = Field(default=240, description="[us] HU that the network sees as 1, as context-aware's")
@@ -87,6 +93,10 @@ class Subject2Vec(Supervised):
         default=1e-3, gt=0, description="[C] of Adam, at the start; a cosine, ours, leads to 0"
     )
     weight_decay: float = Field(default=0.0, ge=0, description="[C] of the optimiser")
+    hu_min: int = Field(
+        default=-1024, description="[us] HU that the network sees as 0, as context-aware's -1"
+    )
+    hu_max: int = Field(default=240, description="[us] HU that the network sees as 1, as context-aware's")
     feature_size: int = Field(default=128, ge=8, description="[C] width of encoded patches and of features")
     dropout: float = Field(
         default=0.1,

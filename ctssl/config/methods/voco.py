@@ -63,7 +63,8 @@ class Voco(MethodOptions):
     )
     grid: tuple[int, int] = Field(
         default=(4, 4),
-        description="[P][C] base crops along y and x, side by side around the middle of the lungs",
+        description="[P][C] base crops along y and x, side by side, somewhere in the lungs where these are "
+        "larger, else around their middle",
     )
     random_crops: int = Field(default=2, ge=1, le=64, description="[C] crops among them of a scan in a step")
     crop_batch: int = Field(default=2, ge=1, description="[C] scans in a step")

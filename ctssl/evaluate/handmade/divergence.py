@@ -1,7 +1,5 @@
 """How far apart two scans are: the divergence of the densities that their descriptors are drawn from."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 FLOOR = 1e-3
@@ -10,7 +8,7 @@ FLOOR = 1e-3
 
 def neighbour_distances(points: np.ndarray, neighbours: int) -> np.ndarray:
     """(n,) the distance from each of (n, d) points to its k-th nearest other one; n is above k."""
-    between = _distances(points, points)
+    between = _squares(points, points)
     np.fill_diagonal(between, np.inf)  # a point is not its own neighbour
     return _kth(between, neighbours)
 
@@ -38,7 +36,7 @@ def divergence(
     Source: Wang, Kulkarni, Verdu, IEEE Trans. Inf. Theory 55:2392, 2009, eq. 5, with k neighbours; that scans
     are compared so: Schabdach et al., IPMI 2017.
     """
-    between = _distances(first, second)
+    between = _squares(first, second)
     there = one_way(_kth(between, neighbours), within_first, len(second), first.shape[1])
     back = one_way(_kth(between.T, neighbours), within_second, len(first), first.shape[1])
     return max(0.0, (there + back) / 2)
@@ -50,28 +48,12 @@ def one_way(across: np.ndarray, within: np.ndarray, others: int, dimensions: int
     return float(dimensions * ratios.mean() + np.log(others / (len(within) - 1)))
 
 
-class Anchors:
-    """Scans from which the divergence of any scan is measured."""
-
-    def __init__(self, sets: Sequence[np.ndarray], neighbours: int) -> None:
-        self.neighbours = neighbours
-        self._sets = sets
-        self._within = [neighbour_distances(points, neighbours) for points in sets]
-
-    def divergences(self, points: np.ndarray) -> np.ndarray:
-        """(A,) float32, of a scan's descriptors (n, D) from each anchor."""
-        own, k = neighbour_distances(points, self.neighbours), self.neighbours
-        pairs = zip(self._sets, self._within, strict=True)
-        return np.array([divergence(points, a, own, within, k) for a, within in pairs], np.float32)
-
-
-def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(n, m) Euclidean, of (n, d) and (m, d)."""
+def _squares(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(n, m) squared Euclidean distances of (n, d) and (m, d); those of 0 may be a little off, also below."""
     first, second = first.astype(np.float64), second.astype(np.float64)
-    squares = (first**2).sum(1)[:, None] + (second**2).sum(1) - 2 * first @ second.T
-    return np.sqrt(np.maximum(squares, 0))
+    return (first**2).sum(1)[:, None] + (second**2).sum(1) - 2 * first @ second.T
 
 
-def _kth(distances: np.ndarray, k: int) -> np.ndarray:
-    """(n,) the k-th smallest of each row."""
-    return np.partition(distances, k - 1, axis=1)[:, k - 1]
+def _kth(squares: np.ndarray, k: int) -> np.ndarray:
+    """(n,) the k-th smallest of each row, as a distance: so roots are taken of n, not of all pairs."""
+    return np.sqrt(np.maximum(np.partition(squares, k - 1, axis=1)[:, k - 1], 0))

@@ -1,10 +1,11 @@
 """What is fitted on training scans before the linear model: words of a codebook, signatures of divergences.
 
 Both are steps of an sklearn pipeline. A step takes the numbers of scans (n, 1), and knows where the values of
-each scan lie. `fit` reads those of the scans that it is given and no others, so what it learns cannot depend
-on a scan that is tested.
+each scan lie. What `fit` learns cannot depend on a scan that is tested: it reads values of the scans that it
+is given, and a signature's those of subjects who are never tested.
 """
 
+from collections.abc import Collection, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -47,6 +48,10 @@ class Step(TransformerMixin, BaseEstimator):
         """What is learnt from these scans (n,), which rise."""
         raise NotImplementedError
 
+    def notes(self, x: np.ndarray, inner: Sequence[int] | None) -> list[str]:
+        """What is to be said of a fit on these scans (n, 1), and on all but each of the inner folds (n,)."""
+        return []
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "fitted_")
 
@@ -76,33 +81,47 @@ class Words(Step):
 
 
 class Signature(Step):
-    """Places of scans in the space that a kernel of divergences between training anchors spans.
+    """Places of scans in the space that a kernel of divergences between anchors spans.
 
-    `values` are divergences (scans, anchors); `about` names `rows` (the scan that each anchor is), `width`
-    (of the kernel, in medians of the anchors' divergences) and `components` (at most so many). Anchors that
-    are no training scan are not used. K = exp(-D / width) of the rest has eigenvectors V and eigenvalues L;
-    the largest are kept, none that is negative. A scan with kernel row k lies at k V / sqrt(L) (Nystroem),
-    which for the anchors themselves is V sqrt(L).
+    `values` are divergences (scans, anchors); `about` names `rows` (the scan that each anchor is), `subjects`
+    (a number of each scan's), `labelled` (the scans that have a label), `width` (of the kernel, in medians of
+    the anchors' divergences) and `components` (at most so many). An anchor is used when its subject has
+    another or the same scan in training, or no labelled scan at all, so is in no test. K = exp(-D / width)
+    of these has eigenvectors V and eigenvalues L; the largest are kept, none that is negative. A scan with
+    kernel row k lies at k V / sqrt(L) (Nystroem), which for the anchors themselves is V sqrt(L). With fewer
+    than two anchors all scans lie at 0, and the linear model has nothing but the labels.
 
     Source: ours; Schabdach et al., IPMI 2017, embed divergences in another way. Williams, Seeger, NIPS 2000.
     """
 
     def _fitted(self, scans: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
         """Numbers of the anchors (A,), width in nats, projection (A, components)."""
-        rows = np.asarray(self.about["rows"])
-        used = np.flatnonzero(np.isin(rows, scans))
+        used = self._used(scans)
         if len(used) < 2:
-            raise CohortError(
-                f"divergences need 2 labelled anchors in a training part, but one has {len(used)}",
-                "raise `anchors` of the baseline, or take it out of `baselines`",
-            )
-        between = self.values[np.ix_(rows[used], used)].astype(np.float64)  # (A, A)
+            return used[:0], 1.0, np.empty((0, 1))
+        between = self.values[np.ix_(np.asarray(self.about["rows"])[used], used)].astype(np.float64)  # (A, A)
         typical = float(np.median(between[~np.eye(len(used), dtype=bool)]))
         width = self.about["width"] * (typical if typical > 0 else 1.0)  # 0: all are alike
         kernel = np.exp(-(between + between.T) / 2 / width)
         values, vectors = np.linalg.eigh(kernel)
         kept = np.flatnonzero(values > _LEAST_SHARE * values[-1])[::-1][: self.about["components"]]
         return used, width, vectors[:, kept] / np.sqrt(values[kept])
+
+    def _used(self, scans: np.ndarray) -> np.ndarray:
+        """Numbers (A,) of the anchors that a fit on these scans (n,) may use."""
+        subjects = np.asarray(self.about["subjects"])
+        trains = np.isin(subjects, subjects[scans])
+        in_no_test = ~np.isin(subjects, subjects[self.about["labelled"]])
+        return np.flatnonzero((trains | in_no_test)[self.about["rows"]])
+
+    def notes(self, x: np.ndarray, inner: Sequence[int] | None) -> list[str]:
+        """What follows from too few anchors."""
+        scans, folds = _numbers(x), np.asarray([] if inner is None else inner)
+        if len(self._used(scans)) < 2:
+            return ["fewer than 2 anchors, so the training mean, or the most frequent class, is predicted"]
+        if short := sum(len(self._used(scans[folds != fold])) < 2 for fold in np.unique(folds)):
+            return [f"fewer than 2 anchors in {short} inner fold(s), which say nothing of the penalty"]
+        return []
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """(n, components) of the scans with these numbers (n, 1)."""
@@ -116,13 +135,15 @@ def word_shares(points: np.ndarray, words: np.ndarray) -> np.ndarray:
     return np.bincount(squares.argmin(1), minlength=len(words)) / len(points)
 
 
-def split_off(table: pd.DataFrame) -> tuple[pd.DataFrame, Step | None]:
+def split_off(table: pd.DataFrame, labelled: Collection[str]) -> tuple[pd.DataFrame, Step | None]:
     """What a probe takes: a row per scan, and the step that makes its features; None where they are ready.
 
-    With a step, f000 is the number of the scan.
+    With a step, f000 is the number of the scan. Scans are in the order of their ids, whatever that of the
+    table, which is that of the manifest: k-means would find other words.
 
     Args:
         table: of a baseline or a run; its attrs say what is still to be fitted.
+        labelled: the scans that have a label, of which every one is tested in some fold.
 
     Raises:
         CohortError: they say something unknown.
@@ -130,17 +151,20 @@ def split_off(table: pd.DataFrame) -> tuple[pd.DataFrame, Step | None]:
     about = table.attrs.get("fitted")
     if about is None:
         return table, None
-    numbers, names = pd.factorize(table.scan)
+    numbers, names = pd.factorize(table.scan, sort=True)
     scans = pd.DataFrame({"scan": names, "subject": table.groupby(numbers).subject.first().to_numpy()})
     scans["f000"] = np.arange(len(scans), dtype=float)
-    values = feature_matrix(table).astype(np.float32)
+    values = feature_matrix(table).astype(np.float32)[np.argsort(numbers, kind="stable")]
     if about["kind"] == WORDS:
-        order = np.argsort(numbers, kind="stable")
-        sets = np.split(values[order], np.cumsum(np.bincount(numbers))[:-1])
-        return scans, Words(sets, about, {})
+        return scans, Words(np.split(values, np.cumsum(np.bincount(numbers))[:-1]), about, {})
     if about["kind"] == SIGNATURE:
         place = {name: row for row, name in enumerate(names)}
-        return scans, Signature(values, about | {"rows": [place[name] for name in about["anchors"]]}, {})
+        of_scans = {
+            "rows": [place[name] for name in about["anchors"]],
+            "subjects": pd.factorize(scans.subject)[0],
+            "labelled": np.flatnonzero(scans.scan.isin(list(labelled))),
+        }
+        return scans, Signature(values, about | of_scans, {})
     raise CohortError(f"the table needs a step {about['kind']!r}, which is not known", "make it anew")
 
 

@@ -53,6 +53,7 @@ def _library() -> Any:
     except ModuleNotFoundError as error:
         raise ConfigError(
             "the baseline texture needs the library mahotas, which is not installed",
-            'install it with `pip install "ctssl[texture]"`, or take texture out of `baselines`',
+            "install the extra texture: pip install --constraint constraints.txt --editable '.[texture]'; "
+            "or take texture out of `baselines`",
         ) from error
     return haralick
