@@ -102,7 +102,7 @@ def test_faults_of_options_are_listed():
         (("runs",), [RUN | {"label": "X"}, RUN | {"name": "two", "label": "X"}], "row labels"),
         (("runs",), [RUN | {"seeds": []}], "runs.0.seeds"),
         (("runs",), [RUN | {"targets": ["gold"]}], "is probed on all targets"),
-        (("runs",), [RUN | {"method": "cnn-3d", "targets": ["gold"]}], "no evaluation.targets is called gold"),
+        (("runs",), [RUN | {"method": "cnn-3d", "targets": ["gold"]}], "evaluation.targets is called gold"),
         (("runs",), [RUN | {"method": "cnn-3d", "targets": []}], "runs.0.targets"),
         (("baselines",), ["laa-950", "laa-950"], "come twice: laa-950"),
         (
