@@ -122,13 +122,17 @@ def bench_of_conditioned_convolutions(device: Any, batch: int, steps: int, out: 
 
 @bench.command("methods")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--method", "names", multiple=True, help="One of them [default: all that are trained].")
+@click.option("--method", "names", multiple=True, help="One of them [default: all].")
 @click.option("--scans", type=click.IntRange(2), default=128, show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=3, show_default=True, help="measured of each phase")
+@click.option("--passes", type=click.IntRange(1), default=1, show_default=True, help="parts of a step")
 @click.option("--json", "out", type=PATH, help="Also write the JSON here.")
-def bench_of_methods(device: Any, names: tuple[str, ...], scans: int, steps: int, out: Path | None) -> None:
+def bench_of_methods(
+    device: Any, names: tuple[str, ...], scans: int, steps: int, passes: int, out: Path | None
+) -> None:
     """Seconds a step, a thousand samples and a scan, memory and size of each method."""
-    from ctssl.bench.methods import bench_methods, trained_methods
+    from ctssl.bench.methods import bench_methods
     from ctssl.bench.report import report
+    from ctssl.config.methods import OPTIONS
 
-    report(bench_methods(device, names or trained_methods(), scans, steps), out)
+    report(bench_methods(device, names or list(OPTIONS), scans, steps, passes), out)

@@ -39,7 +39,9 @@ PHANTOMS = 8
 Device = Literal["cpu", "cuda"]
 
 
-def bench_methods(device: Device, names: Sequence[str], scans: int, steps: int) -> dict[str, Any]:
+def bench_methods(
+    device: Device, names: Sequence[str], scans: int, steps: int, passes: int
+) -> dict[str, Any]:
     """What each method costs with its default options, but for batches that are no larger than the cohort.
 
     Phases are timed one by one, in whole steps: reading, augmentation, networks in bfloat16, optimiser. A
@@ -52,15 +54,15 @@ def bench_methods(device: Device, names: Sequence[str], scans: int, steps: int) 
         names: keys of OPTIONS.
         scans: of the cohort.
         steps: measured of each phase, after one that is not.
+        passes: parts of a step, at most as many as it has batch norm groups; less memory.
     """
     # spawned: tensorstore must not be forked, and memory is told of a process that held nothing else
     fresh = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         write_oracle(Path(folder), OraclePlan(min(PHANTOMS, scans), seed=7, boxes=True))
         with ProcessPoolExecutor(1, mp_context=fresh, max_tasks_per_child=1) as processes:
-            found = {
-                name: processes.submit(_method, name, folder, device, scans, steps).result() for name in names
-            }
+            given = (folder, device, scans, steps, passes)
+            found = {name: processes.submit(_method, name, *given).result() for name in names}
     return {
         "methods": found,
         "scans": scans,
@@ -72,7 +74,7 @@ def bench_methods(device: Device, names: Sequence[str], scans: int, steps: int) 
     }
 
 
-def _method(name: str, folder: str, device: Device, scans: int, steps: int) -> dict[str, Any]:
+def _method(name: str, folder: str, device: Device, scans: int, steps: int, passes: int) -> dict[str, Any]:
     """The numbers of one method."""
     keep_memory()
     torch.manual_seed(0)
@@ -82,7 +84,8 @@ def _method(name: str, folder: str, device: Device, scans: int, steps: int) -> d
     return {
         "parameters": sum(p.numel() for p in embedder.parameters()),
         **bench.embedding(embedder),
-        "phases": {} if options.frozen else bench.training(name, options, steps),
+        "phases": {} if options.frozen else bench.training(name, options, steps, passes),
+        "passes": passes,
         "peak_memory_mb": round(Meter(bench.device).numbers()["peak_memory_mb"]),
     }
 
@@ -110,7 +113,7 @@ class _Bench:
         took = time.perf_counter() - start
         return {"features": len(features), "embed_s_per_scan": round(took, 3)}
 
-    def training(self, name: str, options: Any, steps: int) -> dict[str, Any]:
+    def training(self, name: str, options: Any, steps: int, passes: int) -> dict[str, Any]:
         """Phase -> its unit, batch, seconds a step and a thousand samples, trained parameters."""
         task = [Task()] if options.supervised else []  # a number, which is 0 for all
         method = load_method(name).build(options, self.atlas, *task)
@@ -119,7 +122,7 @@ class _Bench:
         optimisers = [torch.optim.SGD(phase.parameters, lr=RATE, momentum=0.9) for phase in phases]
         stepper = Stepper(method, optimisers, options, team=team, bf16=True)
         pinned = self.device.type == "cuda"
-        loader = Loader(self.stores, self.cohort, phases, 0, team, 1, pinned=pinned, boxes=self.boxes)
+        loader = Loader(self.stores, self.cohort, phases, 0, team, passes, pinned=pinned, boxes=self.boxes)
         plan, found = Plan(phases, self.cohort, options.epochs, 0), {}
         for number, phase in enumerate(phases):
             of_phase = (step for step in plan.steps() if step.phase == number)
@@ -138,8 +141,3 @@ class _Bench:
                 "trained_parameters": sum(p.numel() for p in phase.parameters),
             }
         return found
-
-
-def trained_methods() -> list[str]:
-    """Names of the methods that are trained here."""
-    return [name for name, options in OPTIONS.items() if not options.frozen]

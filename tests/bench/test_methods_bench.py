@@ -3,18 +3,15 @@ from itertools import pairwise
 
 import pytest
 
-from ctssl.bench.methods import bench_methods, trained_methods
+from ctssl.bench.methods import bench_methods
 from ctssl.config.methods import OPTIONS
-
-
-def test_all_but_frozen_methods_are_measured():
-    assert set(OPTIONS) - set(trained_methods()) == {name for name, o in OPTIONS.items() if o.frozen}
 
 
 @pytest.fixture(scope="module")
 def measured():
-    """What two methods cost on two scans: one of patches, one that needs labels and whole lungs."""
-    return bench_methods("cpu", ["autoencoder", "cnn-3d"], scans=2, steps=1)["methods"]
+    """What methods cost on two scans: one of patches, one that needs labels and whole lungs, one frozen."""
+    names = ["autoencoder", "cnn-3d", "medicalnet"]
+    return bench_methods("cpu", names, scans=2, steps=1, passes=1)["methods"]
 
 
 @pytest.mark.slow
@@ -41,4 +38,12 @@ def test_a_supervised_method_is_measured_on_labels(measured):
     assert found["features"] == OPTIONS["cnn-3d"]().feature_size
     assert 0 < phase["trained_parameters"] <= found["parameters"]
     assert math.isclose(phase["s_per_1000_samples"], 1000 * phase["s_per_step"] / 2, rel_tol=0.01)
+    assert found["embed_s_per_scan"] > 0
+
+
+@pytest.mark.slow
+def test_nothing_of_a_frozen_network_is_trained(measured):
+    found = measured["medicalnet"]
+    assert found["phases"] == {}
+    assert found["features"] > 0
     assert found["embed_s_per_scan"] > 0
