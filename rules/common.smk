@@ -70,6 +70,7 @@ FOLD_ROWS = [
     for seed in run.seeds
 ]
 FOLD_FOLDER = f"{RESULTS}/runs/{{supervised}}/seed{{seed}}/split{CONFIG.evaluation.split_seed}-fold{{fold}}/{{target}}"
+FOLD_RECORD = f"{FOLD_FOLDER}/fold.json"
 BASELINE_ROWS = [f"{chosen.name}_seed0_all" for chosen in CONFIG.baselines]
 
 
@@ -104,8 +105,7 @@ def weights_of(run, seed, part):
 def records_of(run, seed, target):
     """What a supervised run did in each fold for a target."""
     return [
-        FOLD_FOLDER.format(supervised=run, seed=seed, fold=fold, target=target)
-        + "/fold.json"
+        FOLD_RECORD.format(supervised=run, seed=seed, fold=fold, target=target)
         for fold in range(CONFIG.evaluation.folds)
     ]
 

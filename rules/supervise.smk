@@ -25,7 +25,7 @@ rule fold:
         splits=ancient(SPLITS),
         enough=ancient(ENOUGH),
     output:
-        record=f"{FOLD_FOLDER}/fold.json",
+        record=FOLD_RECORD,
         predictions=f"{FOLD_FOLDER}/predictions.csv",
         members=f"{FOLD_FOLDER}/scans.csv",
     log:
