@@ -1,6 +1,7 @@
 """Settings of pretraining and evaluation, and the whole configuration."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,24 @@ def _check_name(name: str) -> str:
         msg = f"a name has up to 60 small letters, digits and single hyphens, but this is {name[:70]!r}"
         raise ValueError(msg)
     return name
+
+
+def _check_method(method: str, kinds: Mapping[str, type[Section]]) -> str:
+    if method not in kinds:
+        msg = f"method is one of {', '.join(kinds)}{nearest(method, kinds)}"
+        raise ValueError(msg)
+    return method
+
+
+def _of_method(
+    options: Any, info: ValidationInfo, kinds: Mapping[str, type[Section]], unknown: type[Section]
+) -> Section:
+    """The options of the chosen method: what is missing gets its default."""
+    if "method" not in info.data:  # which is said already
+        return unknown()
+    kind = kinds[info.data["method"]]
+    given = options.model_dump(exclude_unset=True) if isinstance(options, unknown) else options
+    return options if isinstance(options, kind) else kind.model_validate(given or {})
 
 
 class Pretraining(Section):
@@ -59,20 +78,12 @@ class Run(Section):
     @field_validator("method")
     @classmethod
     def _method(cls, method: str) -> str:
-        if method not in OPTIONS:
-            msg = f"method is one of {', '.join(OPTIONS)}"
-            raise ValueError(msg)
-        return method
+        return _check_method(method, OPTIONS)
 
     @field_validator("options", mode="before")
     @classmethod
     def _options(cls, options: Any, info: ValidationInfo) -> Any:
-        """Those of the method: what is missing gets its default."""
-        if "method" not in info.data:  # which is said already
-            return MethodOptions()
-        kind = OPTIONS[info.data["method"]]
-        given = options.model_dump(exclude_unset=True) if isinstance(options, MethodOptions) else options
-        return options if isinstance(options, kind) else kind.model_validate(given or {})
+        return _of_method(options, info, OPTIONS, MethodOptions)
 
     @model_validator(mode="after")
     def _frozen_has_weights(self) -> "Run":
@@ -129,20 +140,12 @@ class Baseline(Section):
     @field_validator("method")
     @classmethod
     def _method(cls, method: str) -> str:
-        if method not in BASELINES:
-            msg = f"method is one of {', '.join(BASELINES)}{nearest(method, BASELINES)}"
-            raise ValueError(msg)
-        return method
+        return _check_method(method, BASELINES)
 
     @field_validator("options", mode="before")
     @classmethod
     def _options(cls, options: Any, info: ValidationInfo) -> Any:
-        """Those of the method: what is missing gets its default."""
-        if "method" not in info.data:  # which is said already
-            return BaselineOptions()
-        kind = BASELINES[info.data["method"]]
-        given = options.model_dump(exclude_unset=True) if isinstance(options, BaselineOptions) else options
-        return options if isinstance(options, kind) else kind.model_validate(given or {})
+        return _of_method(options, info, BASELINES, BaselineOptions)
 
     @property
     def title(self) -> str:

@@ -97,6 +97,6 @@ def test_voco_beats_its_own_start(lying, form):
         terms = stepper(step, loader(step), rate)
     end = correlation(method, lying), place_r2(method, lying)
     print(f"{form}: correlation {start[0]:.3f} to {end[0]:.3f}, R2 {start[1]:.3f} to {end[1]:.3f}")
-    assert end[0] > start[0] + 0.2
+    assert end[0] > start[0] + 0.3
     assert end[1] > start[1] + 0.04
     assert terms["embedding_std"] > 0.3
