@@ -14,7 +14,7 @@ from ctssl.config.study import Pretraining, Run, Target
 from ctssl.errors import StoreError
 from ctssl.jobs.boxes import folder_of, open_boxes, with_boxes
 from ctssl.jobs.rows import check_unchanged, some_rows
-from ctssl.jobs.study import VOLUMES, store_path, train_job
+from ctssl.jobs.study import VOLUMES, job_file, store_path, train_job
 from ctssl.log import tell
 from ctssl.manifest import read_manifest
 
@@ -54,7 +54,6 @@ def fold(
         about: what else the weights' card says.
     """
     from ctssl.evaluate.folds import HELD, TEST, TRAIN, plan_fold, predicted, write_fold
-    from ctssl.train.jobfile import JobFile
 
     settings = stage_settings.parse("fold", text)
     run, target = Run(**settings["run"]), Target(**settings["target"])
@@ -68,23 +67,8 @@ def fold(
         part = plan.of(TRAIN, HELD)
         own = [chosen[scan] for scan in part.scan]
         pretraining = Pretraining(**machine, precision=settings["precision"])
-        boxed = run.options.boxes
-        path = out.with_name("job.json")
-        JobFile(
-            run=settings["run"],
-            pretraining=pretraining.model_dump(mode="json"),
-            atlas=str(atlas),
-            stores=[str(store_path(scans, row)) for row in own],
-            packed=str(packed.parent) if packed else None,
-            digests={row["scan"]: row["store"] for row in own},
-            subjects=[row["subject"] for row in own],
-            seed=seed,
-            out=str(out.parent),
-            about=about or {},
-            boxes=[str(folder_of(scans, row)) for row in own] if boxed else [],
-            cache=str(scans.parent / VOLUMES) if boxed else None,
-            labels=_labels(plan, part, run, target),
-        ).write(path)
+        path, labels = out.with_name("job.json"), _labels(plan, part, run, target)
+        job_file(settings, pretraining, own, seed, atlas, scans, path, packed, about, labels).write(path)
         train_job(path, pretraining)
         tested = [chosen[scan] for scan in plan.of(TEST).scan]
         values = _predict(out.with_name(WEIGHTS), atlas, scans, tested, pretraining)

@@ -20,6 +20,7 @@ from ctssl.manifest import read_manifest
 if TYPE_CHECKING:
     from ctssl.store.boxes import Box
     from ctssl.store.reader import Store
+    from ctssl.train.jobfile import JobFile
 
 
 VOLUMES = Path("cache", "volumes")
@@ -56,30 +57,50 @@ def pretrain(
         packed: card of a packed copy, which is read in place of the stores.
         about: what else the weights' card says.
     """
-    from ctssl.train.jobfile import JobFile
-
     settings = stage_settings.parse("pretrain", text)
     rows = {row["scan"]: row for row in read_rows(scans)}
     chosen = [rows[scan] for scan in _freeze(weights.parents[2] / "scans.txt", list(rows)) if scan in rows]
     pretraining = Pretraining(**machine, precision=settings["precision"])
-    boxed = OPTIONS[settings["run"]["method"]].boxes
-    chosen = with_boxes(scans, chosen) if boxed else chosen
+    chosen = with_boxes(scans, chosen) if OPTIONS[settings["run"]["method"]].boxes else chosen
     path = weights.parent / "job.json"
-    JobFile(
-        run=settings["run"],
-        pretraining=pretraining.model_dump(mode="json"),
-        atlas=str(atlas),
-        stores=[str(store_path(scans, row)) for row in chosen],
-        packed=str(packed.parent) if packed else None,
-        digests={row["scan"]: row["store"] for row in chosen},
-        subjects=[row["subject"] for row in chosen],
-        seed=seed,
-        out=str(weights.parent),
-        about=about or {},
-        boxes=[str(folder_of(scans, row)) for row in chosen] if boxed else [],
-        cache=str(scans.parent / VOLUMES) if boxed else None,
-    ).write(path)
+    job_file(settings, pretraining, chosen, seed, atlas, scans, path, packed, about).write(path)
     train_job(path, pretraining)
+
+
+def job_file(
+    settings: dict[str, Any],
+    machine: Pretraining,
+    rows: Sequence[dict[str, str]],
+    seed: int,
+    atlas: Path,
+    scans: Path,
+    path: Path,
+    packed: Path | None,
+    about: dict[str, Any] | None,
+    labels: dict[str, Any] | None = None,
+) -> "JobFile":
+    """What one training is to do on these rows of the cohort's table, to be written to `path`.
+
+    The other arguments are those of `pretrain`; `labels` are as ctssl.train.labels has them.
+    """
+    from ctssl.train.jobfile import JobFile
+
+    boxed = OPTIONS[settings["run"]["method"]].boxes
+    return JobFile(
+        run=settings["run"],
+        pretraining=machine.model_dump(mode="json"),
+        atlas=str(atlas),
+        stores=[str(store_path(scans, row)) for row in rows],
+        packed=str(packed.parent) if packed else None,
+        digests={row["scan"]: row["store"] for row in rows},
+        subjects=[row["subject"] for row in rows],
+        seed=seed,
+        out=str(path.parent),
+        about=about or {},
+        boxes=[str(folder_of(scans, row)) for row in rows] if boxed else [],
+        cache=str(scans.parent / VOLUMES) if boxed else None,
+        labels=labels,
+    )
 
 
 def train_job(path: Path, machine: Pretraining) -> None:
