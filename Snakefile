@@ -23,6 +23,27 @@ if CONFIG.prepared is None:
 include: "rules/store.smk"
 include: "rules/pretrain.smk"
 include: "rules/evaluate.smk"
+include: "rules/scores.smk"
+
+
+if CONFOUNDERS:
+
+    include: "rules/confounding.smk"
+
+
+if CONFIG.evaluation.published:
+
+    include: "rules/paper.smk"
+
+
+if INSIDE:
+
+    include: "rules/inside.smk"
+
+
+if CONFIG.evaluation.leave_out and ROWS + BASELINE_ROWS:
+
+    include: "rules/left_out.smk"
 
 
 if SUPERVISED:

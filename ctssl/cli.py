@@ -8,6 +8,7 @@ import click
 
 from ctssl import __version__
 from ctssl.bench.commands import bench
+from ctssl.cohorts.commands import cohort
 from ctssl.errors import CtsslError, machine_fault
 from ctssl.imports.commands import import_weights
 from ctssl.jobs.commands import stage
@@ -29,6 +30,7 @@ cli.add_command(bench)
 cli.add_command(import_weights)
 cli.add_command(embed)
 cli.add_command(export)
+cli.add_command(cohort)
 
 
 @cli.command()

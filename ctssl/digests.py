@@ -5,6 +5,9 @@ from hashlib import sha256
 
 from ctssl.manifest import Manifest
 
+VISIT = "visit"
+"""The column of the manifest that says which scan of a subject came first."""
+
 
 def digest(lines: Iterable[str]) -> str:
     """A short digest of lines of text."""
@@ -20,6 +23,11 @@ def labelled_digest(manifest: Manifest, column: str) -> str:
     """A short digest of the labels that there are, and of whose they are."""
     labels = manifest.labelled(column)
     return digest(f"{scan}={label} {manifest.row(scan).subject}" for scan, label in labels.items())
+
+
+def visit_lines(manifest: Manifest, column: str) -> list[str]:
+    """One line for each scan with a label in a column, in their order: its visit, where that is known."""
+    return [f"{scan} {manifest.row(scan).labels.get(VISIT, '')}" for scan in manifest.labelled(column)]
 
 
 def members(manifest: Manifest) -> list[str]:

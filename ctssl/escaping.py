@@ -5,6 +5,14 @@ import re
 from typing import Any
 
 _MARKUP = re.compile(r"([\\`*\[\]|])")
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "{}$&#_%"},
+    **{"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+    **{"[": "{[}", "*": "{*}"},  # else an argument of the \\ before them
+    **{'"': "''"},  # \textquotedbl is an error in the default fonts
+    **{"±": r"$\pm$", "²": r"$^2$", "–": "--"},
+}
 
 
 def in_csv(value: Any) -> Any:
@@ -29,3 +37,11 @@ def in_markdown(text: str) -> str:
 def in_markdown_template(text: str) -> str:
     """The same for a template that escapes HTML itself."""
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+
+
+def in_latex(text: str) -> str:
+    """One line of LaTeX that shows the text as it is; it runs nothing, and ends no cell of a table.
+
+    Straight quotes become curly ones, which all fonts have.
+    """
+    return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))

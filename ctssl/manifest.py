@@ -81,8 +81,8 @@ class Manifest:
         """All scan ids, in the order of the file."""
         return [row.scan for row in self.rows]
 
-    def column(self, name: str) -> dict[str, str]:
-        """Scan to label as written.
+    def column(self, name: str, key: str = "evaluation.targets") -> dict[str, str]:
+        """Scan to label as written; `key` of the config names the column.
 
         Raises:
             ManifestError: there is no such column.
@@ -92,7 +92,7 @@ class Manifest:
             raise ManifestError(
                 f"{self.path} has no label column {name!r}; it has {', '.join(shown) or 'none'}"
                 + nearest(name, self.label_columns),
-                "correct evaluation.targets or add the column",
+                f"correct {key} or add the column",
             )
         return {row.scan: row.labels[name] for row in self.rows}
 

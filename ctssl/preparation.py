@@ -120,11 +120,12 @@ def of_card(card: dict[str, Any], source: Path) -> Preparation | None:
 def about(config: Config) -> str:
     """What weights say of the data and their preparation, as JSON; no setting of a job.
 
-    Another licence or limit of quality is no reason to train again, and another preparation is in the
+    Another licence, name or limit of quality is no reason to train again, and another preparation is in the
     settings already.
     """
     known = None if config.prepared is not None else of_config(config).model_dump(mode="json")
-    return json.dumps({"data_licence": config.data_licence, "preparation": known}, sort_keys=True)
+    named = {"data_licence": config.data_licence, "cohort_name": config.cohort}
+    return json.dumps({**named, "preparation": known}, sort_keys=True)
 
 
 def _bare(text: str) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from pydantic import BaseModel
 
 from ctssl.cards import read_card
 from ctssl.config import Config
+from ctssl.config.baselines import Clinical
+from ctssl.config.evaluation import Target
 from ctssl.config.prepare import Atlas
-from ctssl.digests import digest, kept, label_digest, labelled_digest, members
+from ctssl.digests import digest, kept, label_digest, labelled_digest, members, visit_lines
 from ctssl.errors import ConfigError
 from ctssl.manifest import Manifest, stamp
 from ctssl.recipes import RECIPES
@@ -39,7 +41,7 @@ def atlas(config: Config, manifest: Manifest) -> str:
         values |= {"volume": config.volume, "mask": mask(config)}
     if chosen.source == "template":
         values["registration"] = config.registration
-    return _text("atlas", **values)
+    return text_of("atlas", **values)
 
 
 def atlas_files(chosen: Atlas) -> dict[str, Path]:
@@ -51,7 +53,7 @@ def atlas_files(chosen: Atlas) -> dict[str, Path]:
 def volume(config: Config, manifest: Manifest, scan: str) -> str:
     """Settings of reading and masking one scan; they name its image and the image's stamp."""
     row = manifest.row(scan)
-    return _text(
+    return text_of(
         "volume",
         **images(row),
         exclude=row.exclude,
@@ -72,7 +74,7 @@ def mask(config: Config) -> dict[str, Any]:
 
 def register(config: Config) -> str:
     """Settings of registration and landmarks."""
-    return _text("register", registration=config.registration, graph=graph(config), store=_valid(config))
+    return text_of("register", registration=config.registration, graph=graph(config), store=_valid(config))
 
 
 def graph(config: Config) -> dict[str, Any]:
@@ -89,17 +91,17 @@ def graph(config: Config) -> dict[str, Any]:
 
 def store(config: Config) -> str:
     """Settings of the patch store."""
-    return _text("store")
+    return text_of("store")
 
 
 def box(config: Config) -> str:
     """Settings of the box of the lungs."""
-    return _text("box")
+    return text_of("box")
 
 
 def pack(config: Config) -> str:
     """Settings of the packed copy; which stores are in it, its own card knows."""
-    return _text("pack")
+    return text_of("pack")
 
 
 def cohort(config: Config, manifest: Manifest) -> str:
@@ -116,7 +118,7 @@ def cohort(config: Config, manifest: Manifest) -> str:
         values |= {"stores": digest(stores)}
     elif boxed:
         values["boxes"] = True
-    return _text("cohort", **values)
+    return text_of("cohort", **values)
 
 
 def prepared_atlas(folder: Path) -> str:
@@ -137,23 +139,23 @@ def prepared_atlas(folder: Path) -> str:
 
 def enough(config: Config) -> str:
     """Settings of the check that enough scans are left."""
-    return _text("enough", max_excluded_fraction=config.limits.max_excluded_fraction)
+    return text_of("enough", max_excluded_fraction=config.limits.max_excluded_fraction)
 
 
 def pretrain(config: Config, manifest: Manifest, run: str) -> str:
     """Settings of a pretraining; they hold those of the preparation, whose outputs enter as ancient."""
-    return _text("pretrain", **_trained(config, manifest, run))
+    return text_of("pretrain", **_trained(config, manifest, run))
 
 
 def _trained(config: Config, manifest: Manifest, run: str) -> dict[str, Any]:
     """What decides the weights of a run, but for its scans."""
     chosen = config.run(run)
     made_of = {"box": RECIPES["box"]} if chosen.options.boxes else {}
+    about = {"label", "seeds", "weights", "targets", "pretrained_on"}
     return {
         **made_of,
-        "run": chosen.model_dump(
-            mode="json", exclude={"label", "seeds", "weights", "targets"}, serialize_as_any=True
-        ),
+        **(how_split(config) if chosen.inside else {}),
+        "run": chosen.model_dump(mode="json", exclude=about, serialize_as_any=True),
         "precision": config.pretraining.precision,
         "preparation": digest([_preparation(config, manifest)]),
     }
@@ -165,20 +167,49 @@ def fold(config: Config, manifest: Manifest, run: str, target: str) -> str:
     They hold a digest of the labels that there are: a scan without one trains nothing anew. The cohort's
     table and the folds enter such trainings as ancient.
     """
-    how = config.evaluation.model_dump(mode="json", include={"folds", "split_seed", "stratify"})
-    return _text("fold", **_trained(config, manifest, run), **_known(config, manifest, target), **how)
+    known, how = _known(config, manifest, target), how_split(config)
+    return text_of("fold", **_trained(config, manifest, run), **known, **how)
+
+
+def how_split(config: Config) -> dict[str, Any]:
+    """What of section evaluation decides the folds of the first split."""
+    return config.evaluation.model_dump(mode="json", include={"folds", "split_seed", "stratify"})
 
 
 def join(config: Config, manifest: Manifest, run: str, target: str) -> str:
     """Settings of what the folds of a supervised run say together."""
-    return _text("join", run={"method": config.run(run).method}, **_known(config, manifest, target))
+    known = _known(config, manifest, target)
+    ordered = config.target(target).ordered  # which networks see only where it merges classes
+    known["target"] |= {} if ordered is None else {"ordered": ordered}
+    return text_of("join", run={"method": config.run(run).method}, **known, **first_of(config))
+
+
+def first_of(config: Config) -> dict[str, int]:
+    """How many splits there are of which networks inside the folds know the first; nothing when it is all."""
+    repeats = config.evaluation.repeats
+    return {"repeats": repeats} if repeats > 1 else {}
 
 
 def _known(config: Config, manifest: Manifest, target: str) -> dict[str, Any]:
-    """What says of a target which known labels it has."""
+    """What says of a target which known labels it has, and which of them count."""
     chosen = config.target(target)
-    labels = labelled_digest(manifest, chosen.column)
-    return {"manifest": str(manifest.path), "target": chosen, "labels": labels}
+    labels, cases = labelled_digest(manifest, chosen.column), cases_of(config, manifest, chosen)
+    asked = chosen.model_dump(mode="json", exclude={"rare", "event", "ordered"})
+    if cases.get("rare") == "merge" and chosen.ordered is not None:
+        asked["ordered"] = chosen.ordered  # it says whether and how classes are merged
+    return {"manifest": str(manifest.path), "target": asked, "labels": labels, **cases}
+
+
+def cases_of(config: Config, manifest: Manifest, target: Target) -> dict[str, Any]:
+    """Which labelled scans of a target are cases of a probe, and as which class; nothing when all are."""
+    chosen, rare = config.evaluation, target.rare or config.evaluation.rare
+    used: dict[str, Any] = {}
+    if chosen.scans_of_subject != "all":
+        visits = digest(visit_lines(manifest, target.column))
+        used |= {"scans_of_subject": chosen.scans_of_subject, "visits": visits}
+    if target.task == "classify" and rare != "keep":
+        used |= {"rare": rare, "rare_below": chosen.folds}
+    return used
 
 
 def training_machine(config: Config) -> str:
@@ -188,53 +219,27 @@ def training_machine(config: Config) -> str:
 
 def features(config: Config) -> str:
     """Settings of feature extraction."""
-    return _text("features")
+    return text_of("features")
 
 
-def baseline(config: Config, name: str) -> str:
-    """Settings of hand-made features."""
+def baseline(config: Config, manifest: Manifest, name: str) -> str:
+    """Settings of hand-made features; of those that are columns of the manifest with a digest of each."""
     chosen = config.baseline(name)
-    return _text("baseline", baseline=chosen.method, options=chosen.options)
-
-
-def splits(config: Config) -> str:
-    """Settings of the folds."""
-    chosen = config.evaluation
-    return _text(
-        "splits",
-        manifest=str(config.manifest),
-        folds=chosen.folds,
-        split_seed=chosen.split_seed,
-        stratify=chosen.stratify,
-    )
-
-
-def probe(config: Config, manifest: Manifest, target: str) -> str:
-    """Settings of a probe; they hold a digest of its label column."""
-    chosen = config.target(target)
-    labels = label_digest(manifest.column(chosen.column))
-    return _text("probe", manifest=str(manifest.path), target=chosen, labels=labels)
-
-
-def tables(config: Config) -> str:
-    """Settings of the result tables: rows and targets in their order."""
-    rows = [
-        (run.title, run.name, list(run.seeds), "folds" if run.options.supervised else "all", run.targets)
-        for run in config.runs
-    ] + [(chosen.title, chosen.name, [0], "all", None) for chosen in config.baselines]
-    return _text("tables", rows=rows, targets=[t.model_dump() for t in config.evaluation.targets])
+    values: dict[str, Any] = {"baseline": chosen.method, "options": chosen.options}
+    if isinstance(chosen.options, Clinical):
+        digests = {name: label_digest(manifest.column(name)) for name in chosen.options.columns}
+        values |= {"manifest": str(manifest.path), "columns": digests}
+    return text_of("baseline", **values)
 
 
 def figures(config: Config, manifest: Manifest) -> str:
     """Settings of the figures: which runs, coloured by which label."""
     first = config.evaluation.targets[0]
     labels = manifest.column(first.column)
-    return _text(
+    return text_of(
         "figures",
         panels=[
-            (run.title, f"{run.name}_seed{run.seeds[0]}_all")
-            for run in config.runs
-            if not run.options.supervised
+            (run.title, f"{run.name}_seed{run.seeds[0]}_all") for run in config.runs if run.part == "all"
         ],
         manifest=str(manifest.path),
         target=first,
@@ -284,7 +289,8 @@ def _stamps(folder: Path, scan: str, boxed: bool) -> str:
     return " ".join(map(stamp, files))
 
 
-def _text(stage: str, **values: Any) -> str:
+def text_of(stage: str, **values: Any) -> str:
+    """The param of a rule: the stage, its recipe and what else its result depends on."""
     plain = {name: _plain(value) for name, value in values.items()}
     return json.dumps({"stage": stage, "recipe": RECIPES[stage], **plain}, sort_keys=True)
 

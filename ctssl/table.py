@@ -82,8 +82,11 @@ def read_table(path: Path, key: str, own: Collection[str] = ()) -> Table:
         f"the header line separates by {_SEPARATORS[separator]}, but there is {n[:100]!r}"
         for n in strange[:3]
     ]
+    # Some programs end every line with a separator. One row that does holds an unquoted comma more likely.
+    lengths = {len(cells) for _, cells in records[1:]}
+    most = max(lengths) if len(lengths) == 1 else len(names)
     rows = (
-        (line, {n: cell for n, cell in zip(names, cells, strict=False) if n}, _row_faults(cells, names))
+        (line, {n: cell for n, cell in zip(names, cells, strict=False) if n}, _row_faults(cells, names, most))
         for line, cells in records[1:]
     )
     return Table(tuple(columns), tuple(rows), tuple(faults), tuple(repairs))
@@ -132,7 +135,7 @@ def _separator(text: str, key: str) -> str:
             names = next(csv.reader([head], delimiter=separator, strict=True))
         except csv.Error:
             continue
-        if key in (name.strip().lower() for name in names):
+        if key.lower() in (name.strip().lower() for name in names):
             return separator
     return ","
 
@@ -159,9 +162,9 @@ def _name(name: str, own: Collection[str]) -> str:
     return name.lower() if name.lower() in own else name
 
 
-def _row_faults(cells: list[str], names: list[str]) -> list[str]:
-    """What is wrong with the cells of a row; empty ones may be too many."""
-    if len(cells) < len(names) or any(cells[len(names) :]):
+def _row_faults(cells: list[str], names: list[str], most: int) -> list[str]:
+    """What is wrong with the cells of a row, which may be `most` when those without a name are empty."""
+    if not len(names) <= len(cells) <= most or any(cells[len(names) :]):
         return [f"expected {len(names)} fields, but there are {len(cells)}"]
     faults = ["the header line again: are these two tables in one?"] if cells[: len(names)] == names else []
     for number, (cell, name) in enumerate(zip(cells, names, strict=False), 1):

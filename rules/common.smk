@@ -1,10 +1,19 @@
 """Lookups that the rules share: the typed config, the manifest, paths that several rules name."""
 
+import json
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
-from ctssl import preparation, settings
+from ctssl import (
+    planning,
+    preparation,
+    settings,
+    settings_probes,
+    settings_scores,
+    settings_tables,
+)
 from ctssl.config import check, check_file
 from ctssl.errors import CtsslError
 from ctssl.jobs import outputs, places, prepared
@@ -30,10 +39,10 @@ try:
     if CONFIG.prepared is None:
         # A missing atlas file or scan ends here, with its message.
         settings.atlas(CONFIG, MANIFEST)
-    for target in CONFIG.evaluation.targets:
-        MANIFEST.column(target.column)
-    if CONFIG.evaluation.stratify:
-        MANIFEST.column(CONFIG.evaluation.stratify)
+    planning.check(CONFIG, MANIFEST)
+    # Environments that conda makes for the jobs have all libraries, whatever this one has.
+    if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+        planning.check_libraries(CONFIG)
 except CtsslError as error:
     raise WorkflowError(str(error)) from None
 
@@ -51,27 +60,46 @@ SCANS = f"{RESULTS}/scans.csv"
 PACKED = f"{RESULTS}/packed/packed.json"
 warn_without_memory(SCANS if CONFIG.prepared else ATLAS)
 # Subjects keep their fold in this file, so what would give other folds is part of its name.
-SPLITS = f"{RESULTS}/splits/seed{CONFIG.evaluation.split_seed}-{CONFIG.evaluation.stratify or 'plain'}.csv"
+SPLITS_AGAIN = (
+    f"{RESULTS}/splits/seed{{again}}-{CONFIG.evaluation.stratify or 'plain'}.csv"
+)
+SPLITS = SPLITS_AGAIN.format(again=CONFIG.evaluation.split_seed)
+# Seeds of the repeats, in which all subjects are split anew.
+AGAIN = [CONFIG.evaluation.split_seed + r for r in range(1, CONFIG.evaluation.repeats)]
+ALL_SPLITS = [SPLITS, *(SPLITS_AGAIN.format(again=seed) for seed in AGAIN)]
+BY_FOLDER = f"{RESULTS}/by/{CONFIG.evaluation.leave_out}"
 TARGETS = [target.name for target in CONFIG.evaluation.targets]
 # Runs of methods that cut their samples from boxes of whole lungs.
 BOXED = {run.name for run in CONFIG.runs if run.options.boxes}
 # Runs that are trained on labels inside each fold, and have predictions in place of features.
 SUPERVISED = {run.name for run in CONFIG.runs if run.options.supervised}
-ROWS = [
-    f"{run.name}_seed{seed}_all"
-    for run in CONFIG.runs
-    if run.name not in SUPERVISED
-    for seed in run.seeds
-]
-FOLD_ROWS = [
-    f"{run.name}_seed{seed}_folds"
-    for run in CONFIG.runs
-    if run.name in SUPERVISED
-    for seed in run.seeds
-]
+# Runs that are pretrained anew inside each fold.
+INSIDE = {run.name: run.seeds for run in CONFIG.runs if run.inside}
+
+
+def rows_with(part):
+    """The rows of the runs whose networks have seen this part."""
+    return [
+        f"{run.name}_seed{seed}_{part}"
+        for run in CONFIG.runs
+        if run.part == part
+        for seed in run.seeds
+    ]
+
+
+ROWS = rows_with("all")
+FOLD_ROWS = rows_with("folds")
+INSIDE_ROWS = rows_with("inside")
+INSIDE_FOLDER = f"{RESULTS}/runs/{{run}}/seed{{seed}}/split{CONFIG.evaluation.split_seed}-fold{{fold}}"
 FOLD_FOLDER = f"{RESULTS}/runs/{{supervised}}/seed{{seed}}/split{CONFIG.evaluation.split_seed}-fold{{fold}}/{{target}}"
 FOLD_RECORD = f"{FOLD_FOLDER}/fold.json"
 BASELINE_ROWS = [f"{chosen.name}_seed0_all" for chosen in CONFIG.baselines]
+
+CONFOUNDERS = [chosen.name for chosen in CONFIG.evaluation.confounders]
+# The cards of weights that runs were given say on what those were pretrained.
+GIVEN_CARDS = [
+    str(run.weights.with_suffix(".json")) for run in CONFIG.runs if run.weights
+]
 
 
 wildcard_constraints:
@@ -83,7 +111,9 @@ wildcard_constraints:
     baseline="|".join(chosen.name for chosen in CONFIG.baselines) or "none",
     seed="[0-9]+",
     fold="[0-9]+",
-    part="all",
+    confounder="|".join(CONFOUNDERS) or "none",
+    again="|".join(map(str, AGAIN)) or "none",
+    part="all|split[0-9]+-fold[0-9]+",
     row="[a-z0-9-]+_seed[0-9]+_all",
 
 
@@ -110,29 +140,79 @@ def records_of(run, seed, target):
     ]
 
 
+def pairs_of(run, seed):
+    """Of each fold the features by its network, and who that was trained on."""
+    split = f"split{CONFIG.evaluation.split_seed}"
+    return [
+        path
+        for fold in range(CONFIG.evaluation.folds)
+        for path in (
+            f"{RESULTS}/features/{run}_seed{seed}_{split}-fold{fold}.parquet",
+            f"{INSIDE_FOLDER}/scans.csv".format(run=run, seed=seed, fold=fold),
+        )
+    ]
+
+
 def all_probes():
     """What every row says of every target."""
     return [
         f"{RESULTS}/probes/{row}/{target}.json"
-        for row in ROWS + FOLD_ROWS + BASELINE_ROWS
+        for row in ROWS + FOLD_ROWS + INSIDE_ROWS + BASELINE_ROWS
         for target in CONFIG.targets_of(row.split("_")[0])
     ]
 
 
 def all_features():
     """Features of every run and baseline."""
-    return [f"{RESULTS}/features/{row}.parquet" for row in ROWS + BASELINE_ROWS]
+    inside = [pairs_of(run, seed)[::2] for run in INSIDE for seed in INSIDE[run]]
+    return [
+        *(f"{RESULTS}/features/{row}.parquet" for row in ROWS + BASELINE_ROWS),
+        *sum(inside, []),
+    ]
+
+
+def all_curves():
+    """What every row says of every target with ever more labels."""
+    return [
+        f"{RESULTS}/curves/{row}/{target}.json"
+        for row in ROWS + BASELINE_ROWS
+        for target in settings_scores.curved(CONFIG)
+    ]
 
 
 def all_tables():
     """Tables and figures, when there are targets."""
-    if not TARGETS or not ROWS + FOLD_ROWS:
+    if not TARGETS or not ROWS + FOLD_ROWS + INSIDE_ROWS:
         return []
     return [
         f"{RESULTS}/tables/probes.csv",
         f"{RESULTS}/tables/probes.md",
+        *(
+            [f"{RESULTS}/tables/pairs.csv"]
+            if len(ROWS + FOLD_ROWS + INSIDE_ROWS + BASELINE_ROWS) > 1
+            else []
+        ),
+        *(
+            [f"{RESULTS}/tables/curves.csv"]
+            if CONFIG.evaluation.label_shares and all_curves()
+            else []
+        ),
+        *([f"{RESULTS}/tables/paper.csv"] if CONFIG.evaluation.published else []),
+        *(
+            [f"{RESULTS}/tables/by-{CONFIG.evaluation.leave_out}.csv"]
+            if CONFIG.evaluation.leave_out and ROWS + BASELINE_ROWS
+            else []
+        ),
+        *([f"{RESULTS}/tables/confounding.csv"] if CONFOUNDERS else []),
         *([f"{RESULTS}/figures/umap.png"] if ROWS else []),
     ]
+
+
+def asked_pages():
+    """The names of all pages, as JSON."""
+    return json.dumps(
+        [Path(path).stem for path in all_tables() if path.endswith(".csv")]
+    )
 
 
 def all_predictions():

@@ -36,7 +36,7 @@ rule baseline:
         "../envs/train.yaml"
     threads: 1
     params:
-        settings=lambda w: settings.baseline(CONFIG, w.baseline),
+        settings=lambda w: settings.baseline(CONFIG, MANIFEST, w.baseline),
     shell:
         "exec ctssl stage baseline --settings {params.settings:q} --log {log:q}"
         " --scans {input.scans:q} --out {output.table:q}"
@@ -54,16 +54,35 @@ rule splits:
         "../envs/train.yaml"
     threads: 1
     params:
-        settings=settings.splits(CONFIG),
+        settings=settings_probes.splits(CONFIG),
     shell:
         "exec ctssl stage splits --settings {params.settings:q} --log {log:q}"
         " --scans {input.scans:q} --out {output.folds:q}"
 
 
+if AGAIN:
+
+    rule splits_again:
+        input:
+            scans=rules.cohort.output.scans,
+        output:
+            folds=update(SPLITS_AGAIN),
+        log:
+            f"{RESULTS}/logs/splits_again/{{again}}.log",
+        conda:
+            "../envs/train.yaml"
+        threads: 1
+        params:
+            settings=lambda w: settings_probes.splits(CONFIG, int(w.again)),
+        shell:
+            "exec ctssl stage splits_again --settings {params.settings:q} --log {log:q}"
+            " --scans {input.scans:q} --out {output.folds:q}"
+
+
 rule probe:
     input:
         features=f"{RESULTS}/features/{{row}}.parquet",
-        splits=rules.splits.output.folds,
+        splits=ALL_SPLITS,
     output:
         result=f"{RESULTS}/probes/{{row}}/{{target}}.json",
         predictions=f"{RESULTS}/probes/{{row}}/{{target}}.csv",
@@ -76,16 +95,17 @@ rule probe:
         "../envs/train.yaml"
     threads: 1
     params:
-        settings=lambda w: settings.probe(CONFIG, MANIFEST, w.target),
+        settings=lambda w: settings_probes.probe(CONFIG, MANIFEST, w.target),
     shell:
         "exec ctssl stage probe --settings {params.settings:q} --log {log:q}"
-        " --features {input.features:q} --splits {input.splits:q}"
+        " --features {input.features:q} {input.splits:q}"
         " --out {output.result:q} --final {output.final:q}"
 
 
 rule tables:
     input:
         probes=all_probes(),
+        cards=GIVEN_CARDS,
     output:
         csv=f"{RESULTS}/tables/probes.csv",
         markdown=f"{RESULTS}/tables/probes.md",
@@ -94,11 +114,15 @@ rule tables:
     conda:
         "../envs/train.yaml"
     threads: 1
+    resources:
+        about=preparation.about(CONFIG),
+        asked=asked_pages(),
     params:
-        settings=settings.tables(CONFIG),
+        settings=settings_tables.tables(CONFIG),
     shell:
         "exec ctssl stage tables --settings {params.settings:q} --log {log:q}"
         " {input.probes:q} --csv {output.csv:q} --markdown {output.markdown:q}"
+        " --about {resources.about:q} --asked {resources.asked:q}"
 
 
 rule figures:

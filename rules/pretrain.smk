@@ -1,4 +1,4 @@
-"""Self-supervised pretraining, one job per run, seed and part."""
+"""Self-supervised pretraining on all scans, one job per run and seed."""
 
 
 rule run_settings:
@@ -27,11 +27,11 @@ rule pretrain:
         scans=ancient(SCANS),
         enough=ancient(ENOUGH),
     output:
-        weights=f"{RESULTS}/runs/{{run}}/seed{{seed}}/{{part}}/model.safetensors",
-        card=f"{RESULTS}/runs/{{run}}/seed{{seed}}/{{part}}/model.json",
-        history=f"{RESULTS}/runs/{{run}}/seed{{seed}}/{{part}}/history.csv",
+        weights=f"{RESULTS}/runs/{{run}}/seed{{seed}}/all/model.safetensors",
+        card=f"{RESULTS}/runs/{{run}}/seed{{seed}}/all/model.json",
+        history=f"{RESULTS}/runs/{{run}}/seed{{seed}}/all/history.csv",
     log:
-        f"{RESULTS}/logs/pretrain/{{run}}_seed{{seed}}_{{part}}.log",
+        f"{RESULTS}/logs/pretrain/{{run}}_seed{{seed}}_all.log",
     # After SIGTERM (a preempted node) it goes on from its checkpoint.
     retries: CONFIG.limits.retries
     conda:

@@ -257,3 +257,11 @@ def test_keeping_needs_a_reason_and_no_exclusion(tmp_path):
         "line 5: series_uid 'x/y'",
     ):
         assert fault in said
+
+
+def test_a_separator_at_the_end_of_every_row_is_no_cell(tmp_path):
+    manifest = read_manifest(write(tmp_path, "scan,image,gold\na,a.nii,1,\nb,b.nii,2,\n"))
+    assert manifest.column("gold") == {"a": "1", "b": "2"}
+    assert "line 3: expected 3 fields, but there are 4" in faults(
+        tmp_path, "scan,image,gold\na,a.nii,1\nb,b,2,\n"
+    )

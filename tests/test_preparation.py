@@ -67,8 +67,9 @@ def test_the_card_names_no_path(chosen, tmp_path):
 
 
 def test_a_prepared_study_knows_of_no_preparation(chosen, tmp_path):
-    found, _ = chosen(prepared=str(tmp_path), data_licence="CC0-1.0")
-    assert json.loads(preparation.about(found)) == {"data_licence": "CC0-1.0", "preparation": None}
+    found, _ = chosen(prepared=str(tmp_path), data_licence="CC0-1.0", cohort="Theirs")
+    named = {"data_licence": "CC0-1.0", "cohort_name": "Theirs"}
+    assert json.loads(preparation.about(found)) == named | {"preparation": None}
     assert preparation.of_card({}, tmp_path) is None
 
 

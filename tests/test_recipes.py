@@ -1,6 +1,7 @@
 """Every rule's stage has a recipe, a command and its settings, and none is left over."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 from ctssl import settings
@@ -12,10 +13,10 @@ NAMES = re.findall(r"^\s*rule (\w+):", RULES, re.MULTILINE)
 
 
 def test_recipes_are_those_of_the_settings_that_rules_use():
-    used = re.findall(r"settings=(?:lambda w: )?settings\.(\w+)\(", RULES)
+    used = re.findall(r"settings=(?:lambda w: )?(settings\w*)\.(\w+)\(", RULES)
     assert len(used) == len(NAMES)
-    assert set(used) == RECIPES.keys()
-    assert all(callable(getattr(settings, name)) for name in used)
+    assert {name for _, name in used} == RECIPES.keys()
+    assert all(callable(getattr(import_module(f"ctssl.{module}"), name)) for module, name in used)
 
 
 def test_every_rule_calls_the_command_of_its_name():

@@ -7,7 +7,7 @@ import os
 import pytest
 import yaml
 
-from ctssl import config, settings
+from ctssl import config, settings, settings_probes, settings_scores, settings_tables
 from ctssl.errors import ConfigError
 from ctssl.manifest import read_manifest
 from ctssl.recipes import RECIPES
@@ -16,6 +16,9 @@ STUDY = {
     "runs": [{"name": "one", "method": "context-aware", "label": "Ours"}],
     "evaluation": {
         "stratify": None,
+        "confounders": ["site"],
+        "leave_out": "site",
+        "published": "copdgene",
         "targets": [
             {"name": "fev1", "column": "fev1", "task": "regress"},
             {"name": "gold", "column": "gold", "task": "classify"},
@@ -23,12 +26,16 @@ STUDY = {
     },
 }
 ROWS = [
-    {"scan": "a", "subject": "p1", "image": "a.nii", "fev1": "80", "gold": "1", "note": ""},
-    {"scan": "b", "subject": "p2", "image": "b.nii", "fev1": "90", "gold": "0", "note": ""},
+    {"scan": "a", "subject": "p1", "image": "a.nii", "fev1": "80", "gold": "1", "site": "x", "note": ""},
+    {"scan": "b", "subject": "p2", "image": "b.nii", "fev1": "90", "gold": "0", "site": "y", "note": ""},
 ]
 OF_SCAN = {"volume"}
 PREPARED = {"pretrain", "fold"}  # their settings hold those of the preparation
 LABELLED = {"fold", "join"}
+TABLES = {"tables", "paper", "pairs"}
+CONFOUNDED = {"confounder", "alone"}
+ROWED = {"confounding", "curves", "tables_by"}
+PROBES = {"probe", "probe_by", "probe_inside", "curve"}
 
 
 @pytest.fixture
@@ -60,13 +67,24 @@ def texts(folder, overlay=None, rows=ROWS) -> dict[str, str]:
         "enough": settings.enough(chosen),
         "pretrain": settings.pretrain(chosen, manifest, "one"),
         "features": settings.features(chosen),
-        "baseline": settings.baseline(chosen, "laa-950"),
+        "baseline": settings.baseline(chosen, manifest, "laa-950"),
         "fold": settings.fold(chosen, manifest, "one", "fev1"),
         "join": settings.join(chosen, manifest, "one", "fev1"),
-        "splits": settings.splits(chosen),
-        "probe": settings.probe(chosen, manifest, "fev1"),
-        "tables": settings.tables(chosen),
+        "splits": settings_probes.splits(chosen),
+        "splits_by": settings_probes.splits_by(chosen, manifest),
+        "probe": settings_probes.probe(chosen, manifest, "fev1"),
+        "probe_by": settings_probes.probe_by(chosen, manifest, "fev1"),
+        "probe_inside": settings_probes.probe_inside(chosen, manifest, "fev1"),
+        "tables": settings_tables.tables(chosen),
+        "paper": settings_tables.paper(chosen),
+        "confounder": settings_tables.confounder(chosen, manifest, "site"),
+        "alone": settings_tables.alone(chosen, manifest, "site", "fev1"),
+        "confounding": settings_tables.confounding(chosen),
+        "tables_by": settings_tables.tables_by(chosen),
         "figures": settings.figures(chosen, manifest),
+        "pairs": settings_scores.pairs(chosen),
+        "curve": settings_scores.curve(chosen, manifest, "fev1"),
+        "curves": settings_scores.curves(chosen),
     }
 
 
@@ -107,24 +125,44 @@ TARGETS = STUDY["evaluation"]["targets"]
         ({"limits": {"max_excluded_fraction": 0.5}}, {"enough"}),
         ({"pretraining": {"precision": "fp32"}}, PREPARED),
         ({"runs": [RUN | {"options": {"epochs": 3}}]}, PREPARED),
-        ({"runs": [RUN | {"label": "Theirs"}]}, {"tables", "figures"}),
-        ({"runs": [RUN | {"seeds": [0, 1]}]}, {"tables"}),
+        ({"runs": [RUN | {"label": "Theirs"}]}, TABLES | ROWED | {"figures"}),
+        ({"runs": [RUN | {"seeds": [0, 1]}]}, TABLES | ROWED),
         ({"evaluation": {"folds": 3}}, {"splits", "fold"}),
         ({"evaluation": {"split_seed": 3}}, {"splits", "fold"}),
         ({"evaluation": {"stratify": "gold"}}, {"splits", "fold"}),
         (
-            {"evaluation": {"targets": [TARGETS[0] | {"log": True}]}},
-            {"probe", "tables", "figures"} | LABELLED,
+            {"evaluation": {"targets": [TARGETS[0] | {"log": True}, TARGETS[1]]}},
+            PROBES | {"tables", "tables_by", "figures", "alone", "confounding", "pairs"} | LABELLED,
         ),
-        ({"evaluation": {"targets": TARGETS[:1]}}, {"tables"}),
+        (
+            {"evaluation": {"targets": [*TARGETS, TARGETS[0] | {"name": "more"}]}},
+            TABLES | ROWED,
+        ),
+        ({"evaluation": {"repeats": 3}}, {"probe_inside", "join"}),
+        ({"evaluation": {"scans_of_subject": "first"}}, PROBES | {"alone", "pairs"} | LABELLED),
+        ({"evaluation": {"rare": "merge"}}, set()),  # a number has no classes
+        ({"evaluation": {"leave_out": "note"}}, {"splits_by", "probe_by", "tables_by"}),
+        ({"evaluation": {"confounders": ["site", "note"]}}, {"confounding"}),
+        ({"evaluation": {"published": "copdgene"}}, set()),
+        ({"evaluation": {"label_shares": [0.1, 1]}}, {"curve"}),
+        ({"evaluation": {"label_draws": 3}}, {"curve"}),
+        ({"evaluation": {"reference": "laa-950"}}, {"pairs"}),
+        ({"evaluation": {"reference": "one"}}, set()),
+        ({"cohort": "ours"}, TABLES - {"pairs"}),
         # the machine, and where results lie, change no result
         ({"results": "elsewhere"}, set()),
         ({"limits": {"time_s": 5, "memory_gb": 2, "retries": 4, "max_voxels": 9}}, set()),
         ({"mask": {"device": "cuda"}}, set()),
         ({"pretraining": {"device": "cpu", "threads": 2, "checkpoint_steps": 7}}, set()),
-        ({"baselines": ["laa-950", {"name": "bag", "method": "bag-of-features"}]}, {"tables"}),
-        ({"baselines": [{"name": "laa-950", "label": "LAA"}]}, {"tables"}),
-        ({"baselines": [{"name": "laa-950", "method": "divergence"}]}, {"baseline", "tables"}),
+        (
+            {"baselines": ["laa-950", {"name": "bag", "method": "bag-of-features"}]},
+            TABLES | ROWED,
+        ),
+        ({"baselines": [{"name": "laa-950", "label": "LAA"}]}, TABLES | ROWED),
+        (
+            {"baselines": [{"name": "laa-950", "method": "divergence"}]},
+            TABLES | ROWED | {"baseline"},
+        ),
         ({"data_licence": "CC-BY-4.0"}, set()),  # the card alone tells it
     ],
     ids=lambda value: "" if isinstance(value, set) else str(value),
@@ -136,10 +174,11 @@ def test_a_changed_setting_reaches_exactly_its_stages(study, overlay, stages):
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ({"fev1": "70"}, {"probe", "figures"} | LABELLED),
+        ({"fev1": "70"}, PROBES | {"figures", "alone"} | LABELLED),
+        ({"site": "z"}, CONFOUNDED | {"splits_by"}),
         ({"gold": "3"}, set()),  # the target of another probe
         ({"note": "coughed"}, set()),
-        ({"subject": "p9"}, {"cohort"} | LABELLED),
+        ({"subject": "p9"}, {"cohort", "splits_by"} | LABELLED),
         ({"image": "m.nii"}, OF_SCAN),
         ({"mask": "m.nii"}, OF_SCAN),
         ({"exclude": "yes"}, OF_SCAN | LABELLED),
@@ -286,8 +325,8 @@ def test_weights_of_lungmask_are_seen_by_their_stamp(study):
 
 
 def test_a_new_row_touches_no_scan_and_no_pretraining(study):
-    new = {"scan": "c", "subject": "p3", "image": "c.nii", "fev1": "50", "gold": "2", "note": ""}
-    labelled = {"cohort", "probe", "figures"}
+    new = {"scan": "c", "subject": "p3", "image": "c.nii", "fev1": "50", "gold": "2", "site": "x", "note": ""}
+    labelled = PROBES | {"cohort", "splits_by", "figures"} | CONFOUNDED
     assert changed(study, rows=[*ROWS, new]) == labelled | LABELLED
     assert changed(study, rows=[*ROWS, new | {"fev1": "NA"}]) == labelled, "no network is trained for it"
 

@@ -1,23 +1,30 @@
 """A folder of the user's own scans: a manifest and a config to start from."""
 
-import csv
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from shlex import quote
 
+from ctssl.cohorts.written import Row, check_free, write_files
 from ctssl.errors import ManifestError
 from ctssl.log import tell
 from ctssl.table import CONTROL
 
 MASK_NAME = re.compile(r"(?<![a-z])(mask|seg|segmentation|label|labels)(?![a-z])", re.IGNORECASE)
+MASK_FOLDER = re.compile(
+    r"(.*[^a-z])?(masks?([^a-z].*)?|(segmentation|label)s?(tr|ts|va)?)|segs?", re.IGNORECASE
+)
+"""Lung_Mask, labelsTr; but scans may lie in COVID-19-CT-Seg_20cases."""
+
+MASKS = "as masks, by the names of files or folders"
+GONE = "as links that lead nowhere (to fetch: datalad get, dvc pull)"
+LINKED = "as links to folders elsewhere, which are not followed (name the folder itself)"
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _DICOM_MARK = b"DICM"
 
-_CONFIG = """# Written by `ctssl init`. What is not here comes from config.yaml at the workflow's root.
-manifest: {manifest}
-results: {results}
+CONFIG = """# Written by `ctssl init`. What is not here comes from config.yaml at the workflow's root.
+manifest: null
+results: results
 
 mask:
   method: lungmask # threshold needs no weights, and is for scans without much disease
@@ -34,12 +41,13 @@ runs:
 evaluation:
   folds: 5
   targets: [] # after adding a column of labels to scans.csv:
-  # - {{name: fev1pp, column: fev1pp, task: regress, log: true}}
-  # - {{name: gold, column: gold, task: classify}}
+  # - {name: fev1pp, column: fev1pp, task: regress, log: true}
+  # - {name: gold, column: gold, task: classify}
 """
+"""What a study of one's own begins with."""
 
-
-_NAMED = "Their ids come from the names of files, and stand in every report; --numbered makes others.\n"
+NAMED = "Their ids come from the names of files, and stand in every report; --numbered makes others."
+"""What is said where they do."""
 
 
 def write_study(folder: Path, to: Path, *, numbered: bool = False) -> str:
@@ -56,12 +64,7 @@ def write_study(folder: Path, to: Path, *, numbered: bool = False) -> str:
     Raises:
         ManifestError: no scans found, or files that would be overwritten.
     """
-    config, table = (to / "config.yaml").absolute(), (to / "scans.csv").absolute()
-    there = [str(path) for path in (config, table) if path.exists()]
-    if there:
-        raise ManifestError(
-            f"{' and '.join(there)} exist already", "give a new folder: ctssl init FOLDER --to my-study"
-        )
+    check_free(to)
     skipped: dict[str, list[Path]] = {}
     images = find_images(folder.absolute(), skipped)
     for why, paths in skipped.items():
@@ -71,51 +74,39 @@ def write_study(folder: Path, to: Path, *, numbered: bool = False) -> str:
             f"{folder} holds no scans: no file ending in {', '.join(SUFFIXES)}, no folder of DICOM slices",
             "name the folder that holds them",
         )
-    study = os.path.realpath(table)
-    around = [image for image in images if study.startswith(os.path.realpath(image) + os.sep)]
-    if around:
-        raise ManifestError(
-            f"the study would lie in {around[0]}, which is a scan", "give another folder with --to"
-        )
-    to.mkdir(parents=True, exist_ok=True)
-    names = [f"scan{n:04}" for n in range(1, len(images) + 1)] if numbered else ids(images, folder)
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["scan", "subject", "image", "mask", "exclude", "exclude_reason"])
-        writer.writerows([scan, scan, image, "", "", ""] for scan, image in zip(names, images, strict=True))
-    config.write_text(
-        _CONFIG.format(manifest=_yaml(table), results=_yaml(to.absolute() / "results")), encoding="utf-8"
-    )
-    snakefile = Path(__file__).parents[2] / "Snakefile"
-    return (
-        f"{len(images)} scans are in {table}\n{'' if numbered else _NAMED}"
-        f"Look at it, then run:\n"
-        f"  snakemake --snakefile {quote(str(snakefile))} --cores 8 --resources gpu=1"
-        f" --configfile {quote(str(config))}"
-    )
+    named = zip(numbers(len(images)) if numbered else ids(images, folder), images, strict=True)
+    rows: list[Row] = [{"scan": scan, "subject": scan, "image": image} for scan, image in named]
+    table, command = write_files(to, (), rows, CONFIG)
+    warned = [] if numbered else [NAMED]
+    return "\n".join([f"{len(images)} scans are in {table}", *warned, f"Look at it, then run:\n  {command}"])
 
 
 def find_images(folder: Path, skipped: dict[str, list[Path]] | None = None) -> list[Path]:
-    """Image files and DICOM folders below a folder, sorted; hidden ones and lung masks are passed over.
+    """Image files and DICOM folders below a folder, sorted; hidden ones and masks are passed over.
 
     Args:
         folder: is looked through at any depth; links to folders are not followed.
-        skipped: gets what else is passed over, below the reason.
+        skipped: gets what is passed over, but for hidden files, below the reason.
 
     Raises:
         OSError: a folder or file cannot be read.
     """
     skipped = {} if skipped is None else skipped
-    slices = [path for path in (folder, *_visible(folder)) if path.is_dir() and _holds_dicom(path)]
-    named = [path for path in _visible(folder) if _has_image_name(path)]
-    files = [path for path in named if path.is_file()]
-    if gone := [path for path in named if path.is_symlink() and not path.exists()]:
-        skipped["as links that lead nowhere (to fetch: datalad get, dvc pull)"] = gone
-    own = {os.path.realpath(path) for path in files + slices if not path.is_symlink()}
+    below = list(visible(folder))
+    slices = {path for path in (folder, *below) if path.is_dir() and _holds_dicom(path)}
+    named = [path for path in below if path.name.lower().endswith(SUFFIXES)]
+    files = {path for path in named if path.is_file()}
+    masks = {path for path in files | slices if _is_mask(path.relative_to(folder), path in slices)}
+    links = [path for path in find_links(folder, below) if path not in slices]
+    gone = [path for path in named if path.is_symlink() and not path.exists()]
+    skipped |= {why: paths for why, paths in ((GONE, gone), (LINKED, links)) if paths}
+    own = {os.path.realpath(path) for path in files | slices if not path.is_symlink()}
     holding = {above for path in slices for above in path.parents}
     found = []
-    for path in sorted(files + slices):
-        if path.is_symlink() and os.path.realpath(path) in own:  # git-annex keeps files in a hidden folder
+    for path in sorted(files | slices):
+        if path in masks:
+            reason = MASKS
+        elif path.is_symlink() and os.path.realpath(path) in own:  # git-annex keeps files in a hidden folder
             reason = "as links to what is below the folder, too"
         elif path in holding and path in slices:
             reason = "as DICOM folders that hold others"  # reading them would read those
@@ -128,7 +119,7 @@ def find_images(folder: Path, skipped: dict[str, list[Path]] | None = None) -> l
     return found
 
 
-def _visible(folder: Path) -> Iterator[Path]:
+def visible(folder: Path) -> Iterator[Path]:
     """Files and folders below a folder, but for hidden ones and what is in them."""
 
     def fail(error: OSError) -> None:
@@ -139,8 +130,22 @@ def _visible(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in (*folders, *files) if not name.startswith("."))
 
 
-def _has_image_name(path: Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES) and not MASK_NAME.search(path.name)
+def find_links(folder: Path, below: Iterable[Path]) -> list[Path]:
+    """Of what is visible below a folder, the links to folders whose content is not, sorted."""
+    root = Path(os.path.realpath(folder))
+
+    def is_seen(path: Path) -> bool:
+        real = Path(os.path.realpath(path))
+        return real.is_relative_to(root) and not any(p.startswith(".") for p in real.relative_to(root).parts)
+
+    return sorted(path for path in below if path.is_symlink() and path.is_dir() and not is_seen(path))
+
+
+def _is_mask(below: Path, is_folder: bool) -> bool:
+    """Whether the name of an image, or of a folder that it lies in, says that it is a mask."""
+    folders = below.parts if is_folder else below.parts[:-1]
+    named_so = not is_folder and MASK_NAME.search(below.name)
+    return bool(named_so) or any(MASK_FOLDER.fullmatch(name) for name in folders)
 
 
 def _can_be_named(path: Path) -> bool:
@@ -148,6 +153,11 @@ def _can_be_named(path: Path) -> bool:
     text = str(path)
     utf8 = not any("\udc80" <= letter <= "\udcff" for letter in text)  # how Python tells of other bytes
     return utf8 and text == text.strip() and not CONTROL.search(text)
+
+
+def numbers(count: int) -> list[str]:
+    """Ids that tell nothing of files."""
+    return [f"scan{number:04}" for number in range(1, count + 1)]
 
 
 def ids(images: list[Path], folder: Path) -> list[str]:
@@ -180,9 +190,3 @@ def _holds_dicom(folder: Path) -> bool:
             if file.read(132)[128:] == _DICOM_MARK:
                 return True
     return False
-
-
-def _yaml(path: Path) -> str:
-    import yaml
-
-    return yaml.safe_dump(str(path), width=10000).strip().removesuffix("...").strip()

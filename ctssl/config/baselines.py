@@ -32,6 +32,25 @@ class Densitometry(BaselineOptions):
     title: ClassVar[str] = "Densitometry"
 
 
+class Majority(BaselineOptions):
+    """majority: nothing at all, so that the most frequent class, or the mean, of training is predicted."""
+
+    title: ClassVar[str] = "Majority class or mean"
+
+
+class Clinical(BaselineOptions):
+    """clinical: what is known of a subject without a scan, from columns of the manifest."""
+
+    title: ClassVar[str] = "Clinical"
+
+    columns: tuple[str, ...] = Field(
+        default=("age", "sex", "pack_years"),
+        min_length=1,
+        description="[us] of the manifest: numbers, or classes where any value is none. What is missing is "
+        "filled inside the folds (median, most frequent class), and a feature says that it was",
+    )
+
+
 class LungPatches(BaselineOptions):
     """What features of patches share: which patches, and the window of intensities."""
 
@@ -106,6 +125,8 @@ class Divergence(Descriptors):
 
 
 BASELINES: dict[str, type[BaselineOptions]] = {
+    "majority": Majority,
+    "clinical": Clinical,
     "laa-950": Laa950,
     "densitometry": Densitometry,
     "texture": Texture,

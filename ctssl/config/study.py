@@ -1,195 +1,13 @@
-"""Settings of pretraining and evaluation, and the whole configuration."""
+"""The whole configuration, and what its parts must be for each other."""
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ctssl.config.base import Section, nearest
-from ctssl.config.baselines import BASELINES, BaselineOptions
-from ctssl.config.methods import OPTIONS, MethodOptions
+from ctssl.config.evaluation import Confounder, Evaluation, Target
 from ctssl.config.prepare import Atlas, Graph, Limits, Mask, Quality, Registration, Store, Volume
-
-NAME = re.compile(r"(?=.{1,60}$)[a-z0-9]+(-[a-z0-9]+)*")
-_IN_A_FILE_NAME = re.compile(r"[^/\\{}]{1,100}")
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-def _check_name(name: str) -> str:
-    if not NAME.fullmatch(name):
-        msg = f"a name has up to 60 small letters, digits and single hyphens, but this is {name[:70]!r}"
-        raise ValueError(msg)
-    return name
-
-
-def _check_method(method: str, kinds: Mapping[str, type[Section]]) -> str:
-    if method not in kinds:
-        msg = f"method is one of {', '.join(kinds)}{nearest(method, kinds)}"
-        raise ValueError(msg)
-    return method
-
-
-def _of_method(
-    options: Any, info: ValidationInfo, kinds: Mapping[str, type[Section]], unknown: type[Section]
-) -> Section:
-    """The options of the chosen method: what is missing gets its default."""
-    if "method" not in info.data:  # which is said already
-        return unknown()
-    kind = kinds[info.data["method"]]
-    given = options.model_dump(exclude_unset=True) if isinstance(options, unknown) else options
-    return options if isinstance(options, kind) else kind.model_validate(given or {})
-
-
-class Pretraining(Section):
-    """pretraining: the machine side of every run."""
-
-    device: Literal["cuda", "cpu", "auto"] = Field(description="auto: a GPU if there is one (demo only)")
-    threads: int = Field(ge=1, le=1024, description="CPU threads of one training")
-    precision: Literal["bf16", "fp32"]
-    checkpoint_steps: int = Field(ge=1, description="optimiser steps between checkpoints")
-    checkpoints: int = Field(ge=1, le=100, description="how many of the latest are kept")
-    devices: int = Field(ge=1, le=1024, description="GPUs, or CPU processes, of one training")
-    passes: int = Field(ge=1, le=1024, description="parts of a step's batch: less memory, same result")
-    compile_networks: bool = Field(description="torch.compile; may pay on a GPU")
-
-
-class Run(Section):
-    """runs[]: one configured pretraining, or given weights."""
-
-    name: str
-    label: str = Field(default="", description="row name in the tables; the name when empty")
-    method: str = Field(description="a key of ctssl.config.methods.OPTIONS")
-    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
-    weights: Path | None = Field(default=None, description="use these instead of pretraining")
-    targets: tuple[str, ...] | None = Field(
-        default=None,
-        min_length=1,
-        description="names of evaluation.targets that a network is trained for on the labels; null: all",
-    )
-    options: MethodOptions = Field(default=MethodOptions(), validate_default=True)
-
-    @field_validator("name")
-    @classmethod
-    def _name(cls, name: str) -> str:
-        return _check_name(name)
-
-    @field_validator("method")
-    @classmethod
-    def _method(cls, method: str) -> str:
-        return _check_method(method, OPTIONS)
-
-    @field_validator("options", mode="before")
-    @classmethod
-    def _options(cls, options: Any, info: ValidationInfo) -> Any:
-        return _of_method(options, info, OPTIONS, MethodOptions)
-
-    @model_validator(mode="after")
-    def _frozen_has_weights(self) -> "Run":
-        if self.options.frozen and self.weights is None:
-            msg = (
-                f"run {self.name}: {self.method} is not trained here, but used as it was published: make "
-                f"`weights` of its file with `ctssl import-weights FILE --method {self.method} "
-                "--out model.safetensors` and name that"
-            )
-            raise ValueError(msg)
-        return self
-
-    @model_validator(mode="after")
-    def _supervised_has_no_weights(self) -> "Run":
-        if self.options.supervised and self.weights is not None:
-            msg = f"run {self.name}: {self.method} is trained anew inside each fold: take `weights` out"
-            raise ValueError(msg)
-        return self
-
-    @model_validator(mode="after")
-    def _others_take_all_targets(self) -> "Run":
-        if self.targets is not None and not self.options.supervised:
-            msg = f"run {self.name}: {self.method} is probed on all targets: take the run's `targets` out"
-            raise ValueError(msg)
-        return self
-
-    @property
-    def title(self) -> str:
-        """The row name in tables and figures."""
-        return self.label or self.name
-
-
-class Baseline(Section):
-    """baselines[]: one kind of hand-made features; a bare name stands for the one of this name."""
-
-    name: str
-    label: str = Field(default="", description="row name in the tables; that of the kind when empty")
-    method: str = Field(default="", description="a key of ctssl.config.baselines.BASELINES; or the name")
-    options: BaselineOptions = Field(default=BaselineOptions(), validate_default=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_name(cls, given: Any) -> Any:
-        given = {"name": given} if isinstance(given, str) else given
-        if isinstance(given, dict) and not given.get("method") and "name" in given:
-            return given | {"method": given["name"]}
-        return given
-
-    @field_validator("name")
-    @classmethod
-    def _name(cls, name: str) -> str:
-        return _check_name(name)
-
-    @field_validator("method")
-    @classmethod
-    def _method(cls, method: str) -> str:
-        return _check_method(method, BASELINES)
-
-    @field_validator("options", mode="before")
-    @classmethod
-    def _options(cls, options: Any, info: ValidationInfo) -> Any:
-        return _of_method(options, info, BASELINES, BaselineOptions)
-
-    @property
-    def title(self) -> str:
-        """The row name in tables."""
-        own = self.name if self.name != self.method else BASELINES[self.method].title
-        return self.label or own
-
-
-class Target(Section):
-    """evaluation.targets[]: one label column and how it is predicted."""
-
-    name: str
-    column: str = Field(description="a column of the manifest")
-    task: Literal["regress", "classify"]
-    log: bool = Field(default=False, description="regress the natural logarithm (values must be above 0)")
-
-    @field_validator("name")
-    @classmethod
-    def _name(cls, name: str) -> str:
-        return _check_name(name)
-
-    @model_validator(mode="after")
-    def _log_needs_numbers(self) -> "Target":
-        if self.log and self.task != "regress":
-            msg = f"target {self.name}: log goes with task: regress only"
-            raise ValueError(msg)
-        return self
-
-
-class Evaluation(Section):
-    """evaluation: cross-validated probes on frozen features."""
-
-    folds: int = Field(ge=2)
-    split_seed: Seed
-    stratify: str | None = Field(description="label column that folds are balanced on; null: none")
-    targets: tuple[Target, ...]
-
-    @field_validator("stratify")
-    @classmethod
-    def _names_a_file(cls, column: str | None) -> str | None:
-        if column is not None and not _IN_A_FILE_NAME.fullmatch(column):
-            msg = "the file of the folds has this name: up to 100 characters, no slashes, no braces"
-            raise ValueError(msg)
-        return column
+from ctssl.config.runs import Baseline, Pretraining, Run
 
 
 class Reports(Section):
@@ -204,6 +22,7 @@ class Config(Section):
     manifest: Path | None = Field(description="scans.csv; null: the workflow says what to do")
     prepared: Path | None = Field(description="folder with atlas/ and stores/ made elsewhere, or null")
     results: Path
+    cohort: str = Field(max_length=100, description="its name, told by the card of the weights and tables")
     data_licence: str = Field(max_length=300, description="of the scans, told by the card of the weights")
     atlas: Atlas
     volume: Volume
@@ -240,6 +59,7 @@ class Config(Section):
             ("runs and baselines", [r.name for r in self.runs] + [b.name for b in self.baselines]),
             ("row labels", [r.title for r in self.runs] + [b.title for b in self.baselines]),
             ("targets", [t.name for t in self.evaluation.targets]),
+            ("confounders", [c.name for c in self.evaluation.confounders]),
         ):
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
@@ -255,6 +75,24 @@ class Config(Section):
             if unknown:
                 near = nearest(unknown[0], names)
                 msg = f"run {run.name}: no evaluation.targets is called {', '.join(unknown)}{near}"
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _reference_is_there(self) -> "Config":
+        names = [*(r.name for r in self.runs), *(b.name for b in self.baselines)]
+        wanted = self.evaluation.reference
+        if wanted is not None and wanted not in names:
+            msg = f"evaluation.reference: no run or baseline is called {wanted}{nearest(wanted, names)}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _networks_learn_no_times(self) -> "Config":
+        times = {target.name for target in self.evaluation.targets if target.task == "survive"}
+        for run in self.runs:
+            if asked := times.intersection(run.targets or ()):
+                msg = f"run {run.name} cannot be trained for task survive: take {min(asked)} from its targets"
                 raise ValueError(msg)
         return self
 
@@ -288,9 +126,22 @@ class Config(Section):
         return next(b for b in self.baselines if b.name == name)
 
     def targets_of(self, name: str) -> list[str]:
-        """The names of the targets that a run or baseline predicts, in their order."""
-        asked = next((r.targets for r in self.runs if r.name == name), None)
-        return [t.name for t in self.evaluation.targets if asked is None or t.name in asked]
+        """The names of the targets that a run or baseline predicts, in their order.
+
+        A supervised run predicts no time to an event: nothing trains a network for that.
+        """
+        run = next((r for r in self.runs if r.name == name), None)
+        asked = run.targets if run else None
+        supervised = run is not None and run.options.supervised
+        return [
+            t.name
+            for t in self.evaluation.targets
+            if (asked is None or t.name in asked) and not (supervised and t.task == "survive")
+        ]
+
+    def confounder(self, name: str) -> Confounder:
+        """The confounder with this name."""
+        return next(c for c in self.evaluation.confounders if c.name == name)
 
     def target(self, name: str) -> Target:
         """The target with this name."""

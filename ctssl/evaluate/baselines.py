@@ -6,8 +6,8 @@ divergences of every scan from the anchors; the table's attrs say under `fitted`
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -16,8 +16,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ctssl.config.baselines import BASELINES, BagOfFeatures, Descriptors, Divergence, Texture
+from ctssl.config.baselines import (
+    BASELINES,
+    BagOfFeatures,
+    Clinical,
+    Descriptors,
+    Divergence,
+    Majority,
+    Texture,
+)
 from ctssl.errors import CohortError, StoreError
+from ctssl.evaluate.handmade.clinical import clinical_table
 from ctssl.evaluate.kept import keep, kept
 from ctssl.log import Progress, say
 from ctssl.prepare.densitometry import MEASURES
@@ -35,11 +44,13 @@ class Cohort:
         stores: one per scan.
         subjects: the subject of each.
         cache: folder of what was computed of each scan; made when it is needed.
+        columns: name -> scan -> text, of those of the manifest that a baseline takes.
     """
 
     stores: Sequence[Store]
     subjects: Sequence[str]
     cache: Path
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def write_baseline(method: str, options: dict[str, Any], cohort: Cohort, out: Path) -> None:
@@ -63,6 +74,11 @@ def write_baseline(method: str, options: dict[str, Any], cohort: Cohort, out: Pa
         table = _descriptors(cohort, chosen)
     elif isinstance(chosen, Divergence):
         table = _divergences(cohort, chosen)
+    elif isinstance(chosen, Clinical):
+        table = clinical_table([store.scan for store in cohort.stores], cohort.subjects, cohort.columns)
+    elif isinstance(chosen, Majority):
+        nothing = np.zeros((len(cohort.stores), 1))
+        table = _table([store.scan for store in cohort.stores], cohort.subjects, nothing)
     else:
         table = _measures(cohort, LAA950 if method == "laa-950" else MEASURES)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ctssl.evaluate.labels import feature_matrix, integer_classes, sort_classes
+from ctssl.evaluate.labels import feature_matrix, sort_classes
+from ctssl.outcomes import integer_classes
 
 DPI = 150
 MIN_SCANS = 5

@@ -1,7 +1,7 @@
-"""Networks trained on labels inside each fold: who is trained on, held out, tested; joining the folds."""
+"""Networks trained on labels inside each fold: who is trained on, held out, tested."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,26 +10,17 @@ import numpy as np
 import pandas as pd
 
 from ctssl.cards import read_card
-from ctssl.config.study import Target
+from ctssl.config.evaluation import Target
 from ctssl.errors import CohortError
 from ctssl.escaping import in_csv
 from ctssl.evaluate.labels import sort_classes
-from ctssl.evaluate.probes import OfFold, ProbeResult, over_folds, why_not
+from ctssl.evaluate.probes import why_not
 from ctssl.evaluate.splits import assign_folds
 from ctssl.files import write_whole
 
 TRAIN, HELD, TEST = "train", "held out", "test"
 QUARTERS = 4
 """Strata of a number, of which each gives the same share of its subjects to those held out."""
-
-HOW = (
-    "no frozen features: a network was trained on the labels of each fold's training part, and on nothing of "
-    "its test part"
-)
-"""What every result says, and so every table."""
-
-LOST = "no store or no box, or show no landmark where one is needed"
-"""What is said of labelled scans that cannot be used."""
 
 MEMBERS, PREDICTIONS = "scans.csv", "predictions.csv"
 """Beside the record of a fold, for people."""
@@ -176,72 +167,3 @@ def read_fold(path: Path) -> dict[str, Any]:
         return {**values, "predictions": None if found is None else pd.DataFrame(found)}
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError) as error:
         raise CohortError(f"{path} holds no fold: {error}", "delete it and run the workflow") from error
-
-
-def joined(
-    rows: pd.DataFrame,
-    lost: int,
-    read: Sequence[Mapping[str, Any]],
-    folds: Mapping[str, int],
-    target: Target,
-    made_of: Mapping[str, str],
-) -> ProbeResult:
-    """What the predictions of all folds say together, as a probe says it.
-
-    Args:
-        rows: scan, subject, fold, truth of every labelled scan.
-        lost: how many labelled scans cannot be used.
-        read: what `read_fold` gives of each fold.
-        folds: subject -> fold.
-        target: names the task.
-        made_of: scan -> digests of what would be seen of it now.
-
-    Raises:
-        CohortError: a scan was predicted in another fold than its subject is in now.
-    """
-    known = {one["fold"]: one for one in read}
-    tables = [one["predictions"] for one in read if one["predictions"] is not None]
-    place = {scan: fold for table in tables for scan, fold in zip(table.scan, table.fold, strict=True)}
-    now = dict(zip(rows.scan, rows.fold, strict=True))
-    moved = sorted(scan for scan, fold in place.items() if now.get(scan, fold) != fold)
-    if moved:
-        raise CohortError(
-            f"these scans were predicted in another fold than they are in now: {', '.join(moved[:10])}",
-            "the file of splits was changed: `ctssl refresh RUN` begins the run anew",
-        )
-    seen = [one["made_of"] for one in read]
-    notes = [HOW, *([f"{lost} labelled scan(s) have {LOST}"] if lost else []), *_since(seen, made_of)]
-    trained = rows[rows.scan.isin(set().union(*seen))]
-    # of folds that saw different scans, some predicted nothing
-    rows = trained if why_not(trained, target) else trained[trained.scan.isin(place.keys())]
-    rows = rows.reset_index(drop=True)
-
-    def of_fold(fold: int, train: pd.DataFrame, test: pd.DataFrame, classes: list[str]) -> OfFold:
-        one = known[fold]
-        found = test[["scan", "subject", "fold", "truth"]].merge(
-            one["predictions"].drop(columns=["subject", "fold", "truth"]), on="scan"
-        )
-        for name in (f"score_{c}" for c in classes):
-            found[name] = found.get(name, 0.0)  # a class unseen in training
-        return found, one["record"], one["notes"]
-
-    return over_folds(rows, folds, target, of_fold, notes)
-
-
-def _since(seen: Sequence[Mapping[str, str]], now: Mapping[str, str]) -> list[str]:
-    """What is other than in the trainings, and what to do.
-
-    Args:
-        seen: of each fold scan -> digests of what was seen of it.
-        now: the same of the scans that there are.
-    """
-    some, every = set().union(*seen), set(seen[0]).intersection(*seen)
-    changed = {scan for one in seen for scan, digests in one.items() if now.get(scan, digests) != digests}
-    repeats = "which `ctssl refresh RUN` repeats"
-    counts = {
-        f"labelled scan(s) came after the training, {repeats}": len(now.keys() - some),
-        "scan(s) of the training are excluded by now": len(some - now.keys()),
-        f"scan(s) came or went between the trainings of the folds, {repeats} on the same": len(some - every),
-        f"scan(s) have another store or box than in the training, {repeats}": len(changed),
-    }
-    return [f"{count} {words}" for words, count in counts.items() if count]

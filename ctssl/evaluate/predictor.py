@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ctssl.config.study import Target
+from ctssl.config.evaluation import Target
 from ctssl.errors import CohortError
 from ctssl.evaluate.cloud import Cloud
 from ctssl.evaluate.conformal import COVERAGE, class_sets, interval, subject_weights
 from ctssl.evaluate.labels import feature_matrix, join_labels, sort_classes
-from ctssl.evaluate.probes import fit_probe
+from ctssl.evaluate.linear import fit_probe
 
 FAR = 0.01
 """Share of training scans' subjects that lie farther out than a scan that is called far."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ctssl import __version__
 from ctssl.cards import MOST_BYTES, read_card
-from ctssl.config.study import Target
+from ctssl.config.evaluation import Target
 from ctssl.errors import CohortError, WeightsError
 from ctssl.evaluate.cloud import Cloud
 from ctssl.evaluate.predictor import Predictor

@@ -1,32 +1,22 @@
 """Linear probes on frozen features: everything that is fitted is fitted inside the training folds."""
 
 import json
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ctssl.cards import read_card
-from ctssl.config.study import Target
+from ctssl.config.evaluation import Target
 from ctssl.errors import CohortError
 from ctssl.escaping import in_csv
-from ctssl.evaluate.labels import feature_matrix, join_labels, sort_classes
+from ctssl.evaluate.labels import feature_matrix, in_folds, join_labels, sort_classes
+from ctssl.evaluate.linear import fit_probe
 from ctssl.evaluate.metrics import metrics_of
-from ctssl.evaluate.splits import inner_folds
 
-ALPHAS = np.logspace(4, -2, 7)
-"""Ridge penalties to choose from, strong to weak: of equal scores the first, the stronger, wins."""
-
-STRENGTHS = np.logspace(-4, 1, 6)
-"""Logistic regression's C (inverse penalty) to choose from, strong penalty to weak."""
-
-INNER_FOLDS, MAX_ITER = 5, 5000
-FLOOR = 1e-6  # least probability when penalties are compared: one wrong scan must not decide alone
 OfFold = tuple[pd.DataFrame, dict[str, Any], list[str]]
 """Predictions of a fold's test rows, what to record of the fold, notes."""
 
@@ -37,19 +27,20 @@ class ProbeResult:
 
     Attributes:
         target: the target's name.
-        task: regress or classify.
+        task: regress, classify or survive.
         n: scans with features and a label.
         subjects: the number of their subjects.
         classes, majority: class -> scans, and the share of the largest; None when numbers are predicted.
-        metrics: name -> value (pooled over all out-of-fold predictions), low, high (95 % interval,
-            bootstrap over subjects, fitted models as they are), fold_mean, fold_sd (over the folds that
-            allow the metric, n - 1 below); None where nothing could be computed. Shares lie in 0 to 1.
-            Where features say little, pooled auroc lies below 0.5 and pooled spearman below 0, as each
-            fold's model starts from the mean of the other folds; fold_mean is (nearly) free of that.
-        folds: per fold its number, train and test scans, the penalty that was chosen, and the metrics.
+            Of times how many had the event and how many were only followed, and no majority.
+        metrics: name -> value (pooled over all out-of-fold predictions of a repeat, mean of repeats), low,
+            high (95 % interval, bootstrap over subjects, fitted models as they are), fold_mean, fold_sd (over
+            all folds that allow the metric, n - 1 below); None where nothing could be computed. Shares lie
+            in 0 to 1. Where features say little, pooled auroc lies below 0.5 and pooled spearman below 0, as
+            each fold's model starts from the mean of the other folds; fold_mean is (nearly) free of that.
+        folds: per fold its number and repeat, train and test scans, the penalty that was chosen, the metrics.
         note: what was done otherwise than usual, or could not be done; "" when nothing.
-        predictions: scan, subject, fold, truth, prediction, then null (the training folds' mean) or one
-            score_CLASS per class (its probability).
+        predictions: scan, subject, repeat (0, 1, ...), fold, truth, prediction, then null (the mean of the
+            training folds) or one score_CLASS per class (its probability); every scan once a repeat.
     """
 
     target: str
@@ -71,11 +62,15 @@ def probe(
     target: Target,
     seed: int = 0,
     step: Any = None,
+    again: Sequence[Mapping[str, int]] = (),
+    names: Mapping[int, str] | None = None,
+    notes: Sequence[str] = (),
 ) -> ProbeResult:
     """How well features predict a target, cross-validated over the given folds.
 
     Rules where a fold does not allow the usual: with one training subject, or one class in training, the
-    training mean or that class is predicted; a fold without a test scan is passed over; each is noted.
+    training mean or that class is predicted; a fold without a scan to test or to train on is passed over;
+    each is noted.
 
     Args:
         features: columns scan, subject, f000 ..., one row per scan.
@@ -85,6 +80,10 @@ def probe(
         seed: of the bootstrap.
         step: makes the features of what stands in the table (as `ctssl.evaluate.handmade.steps`); fitted with
             the rest, on training scans.
+        again: folds of further splits of the same subjects, the repeats.
+        names: what each fold is called, where folds are values left out: R2 of all folds is against the mean
+            of each one, as a difference between values is nothing that was learnt; None: by its number.
+        notes: what is to be said already.
 
     Raises:
         CohortError: a scan comes twice, has a feature that is no number, or a subject without a fold.
@@ -95,10 +94,43 @@ def probe(
 
     def fitted(fold: int, train: pd.DataFrame, test: pd.DataFrame, classes: list[str]) -> OfFold:
         model, penalty, said = fit_probe(train, target.task, step)
-        return _predict(model, train, test, classes), penalty, said
+        return predict_rows(model, train, test, target.task, classes), penalty, said
 
-    notes = [f"{lost} labelled scan(s) have no features"] if lost else []
-    return over_folds(rows, folds, target, fitted, notes, seed)
+    told = [*notes, *([f"{lost} labelled scan(s) have no features"] if lost else [])]
+    return over_folds(rows, folds, target, fitted, told, seed, again, names)
+
+
+def probe_inside(
+    tables: Mapping[int, tuple[pd.DataFrame, pd.Series]],
+    folds: Mapping[str, int],
+    target: Target,
+    notes: Sequence[str] = (),
+    seed: int = 0,
+) -> ProbeResult:
+    """How well features predict a target where the network of each fold has not seen its test subjects.
+
+    Args:
+        tables: fold -> features and labels as `probe` takes them, features by the network of that fold. They
+            are of the same scans.
+        folds: subject -> fold.
+        target: names the task.
+        notes: what is to be said already.
+        seed: of the bootstrap.
+
+    Raises:
+        CohortError: as `probe`.
+    """
+    joint = {fold: join_labels(features, labels, folds) for fold, (features, labels) in tables.items()}
+
+    def fitted(fold: int, train: pd.DataFrame, test: pd.DataFrame, classes: list[str]) -> OfFold:
+        own = joint[fold][0].set_index("scan", drop=False)
+        train, test = (own.loc[part.scan].reset_index(drop=True) for part in (train, test))
+        model, penalty, said = fit_probe(train, target.task)
+        return predict_rows(model, train, test, target.task, classes), penalty, said
+
+    rows, lost = next(iter(joint.values()))
+    told = [*notes, *([f"{lost} labelled scan(s) have no features"] if lost else [])]
+    return over_folds(rows, folds, target, fitted, told, seed)
 
 
 def why_not(rows: pd.DataFrame, target: Target) -> str:
@@ -115,6 +147,8 @@ def over_folds(
     of_fold: Callable[[int, pd.DataFrame, pd.DataFrame, list[str]], OfFold],
     notes: Sequence[str] = (),
     seed: int = 0,
+    again: Sequence[Mapping[str, int]] = (),
+    names: Mapping[int, str] | None = None,
 ) -> ProbeResult:
     """What the predictions of every fold by what was fitted on the others say together.
 
@@ -126,79 +160,47 @@ def over_folds(
             ProbeResult has them, what to record, notes.
         notes: what is to be said already.
         seed: of the bootstrap.
+        again: folds of further splits of the same subjects.
+        names: as of `probe`, in records and notes.
+
+    Raises:
+        CohortError: a subject has no fold.
     """
     told = list(notes)
     classes = sort_classes(rows.truth) if target.task == "classify" else []
     if fault := why_not(rows, target):
         return _result(rows, classes, target, [], [*told, f"{fault}, so nothing is measured"])
-    parts, records = [], []
-    for fold in sorted(set(folds.values())):
-        test, train = rows[rows.fold == fold], rows[rows.fold != fold]
-        if test.empty:
-            told.append(f"fold {fold}: no scan to test on")
-            continue
-        predictions, record, said = of_fold(fold, train, test, classes)
-        parts.append(predictions)
-        records.append({"fold": fold, "train": len(train), "test": len(test), **record})
-        if classes and (unseen := sort_classes(set(test.truth) - set(train.truth))):
-            said = [*said, f"not in training, so always wrong: class {', '.join(unseen)}"]
-        told += [f"fold {fold}: {words}" for words in said]
+    parts: list[pd.DataFrame] = []
+    records: list[dict[str, Any]] = []
+    heard: list[tuple[str, str]] = []
+    for repeat, split in enumerate((folds, *again)):
+        rows = in_folds(rows, split)
+        for fold in sorted(set(split.values())):
+            test, train = rows[rows.fold == fold], rows[rows.fold != fold]
+            name = f"fold {fold}" + (f" ({names[fold]})" if names else "")
+            if test.empty:
+                heard.append((name, "no scan to test on"))
+                continue
+            if train.empty:  # of a later split: of the first, nothing would be measured
+                heard.append((name, "no scan to train on"))
+                continue
+            predictions, record, said = of_fold(fold, train, test, classes)
+            predictions.insert(2, "repeat", repeat)
+            parts.append(predictions)
+            front = {"repeat": repeat, "fold": fold, **({"value": names[fold]} if names else {})}
+            records.append({**front, "train": len(train), "test": len(test), **record})
+            if classes and (unseen := sort_classes(set(test.truth) - set(train.truth))):
+                said = [*said, f"not in training, so always wrong: class {', '.join(unseen)}"]
+            heard += [(name, words) for words in said]
+    told += _told(heard, 1 + len(again))
     predictions = pd.concat(parts, ignore_index=True)
-    metrics = metrics_of(predictions, classes, records, seed)
+    metrics = metrics_of(predictions, classes, records, seed, target, own=names is not None)
     for name, values in metrics.items():
         undefined = [str(r["fold"]) for r in records if r[name] is None]
-        told += [f"{name} undefined in fold {', '.join(undefined)}"] if undefined else []
+        where = f"{len(undefined)} of {len(records)} folds" if again else f"fold {', '.join(undefined)}"
+        told += [f"{name} undefined in {where}"] if undefined else []
         told += [f"{name} undefined over all folds"] if values["value"] is None else []
     return replace(_result(rows, classes, target, records, told), metrics=metrics, predictions=predictions)
-
-
-def fit_probe(train: pd.DataFrame, task: str, step: Any = None) -> tuple[Any, dict[str, float], list[str]]:
-    """The fitted model, the penalty that was chosen, and notes; sees nothing but these rows.
-
-    `train` has columns subject, truth, f000 ..., one row per scan; `task` is regress or classify. Scaler and
-    ridge or logistic regression; the penalty is the best of a grid in a cross-validation over subjects
-    within the rows (at most 5 folds; squared error or log likelihood). Where fewer than two classes have two
-    subjects there is no such choice, and C is 1. A `step` (an unfitted one of
-    ctssl.evaluate.handmade.steps) comes before the scaler and is fitted wherever that is, also within the
-    inner folds.
-    """
-    from sklearn.dummy import DummyClassifier, DummyRegressor
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.model_selection import GridSearchCV, PredefinedSplit
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
-
-    x, y = feature_matrix(train), train.truth.to_numpy()
-    if task == "regress" and train.subject.nunique() < 2:
-        return DummyRegressor().fit(x, y), {}, ["one training subject, so its mean is predicted"]
-    if task == "classify" and len(set(y)) < 2:
-        return DummyClassifier().fit(x, y), {}, [f"one class in training, so {y[0]} is predicted"]
-    name, linear, grid, score = (
-        ("alpha", Ridge(), ALPHAS, "neg_mean_squared_error")
-        if task == "regress"
-        else ("C", LogisticRegression(C=1.0, max_iter=MAX_ITER), STRENGTHS, _log_likelihood)
-    )
-    first = [] if step is None else [("step", step)]
-    model = Pipeline([*first, ("scale", StandardScaler()), ("linear", linear)])
-    inner, said = inner_folds(train.subject, train.truth if task == "classify" else None, INNER_FOLDS), []
-    # One thread: on small matrices more of them wait for each other. Convergence is read off n_iter_ below.
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        if inner is None:
-            model.fit(x, y)
-            said.append("too few subjects per class to choose C, so it is 1")
-        else:
-            cv = PredefinedSplit(inner)
-            search = GridSearchCV(
-                model, {f"linear__{name}": grid}, cv=cv, scoring=score, error_score="raise"
-            ).fit(x, y)
-            model = search.best_estimator_
-    if task == "classify" and model["linear"].n_iter_.max() >= MAX_ITER:
-        said.append(f"logistic regression has not converged in {MAX_ITER} steps")
-    said += [] if step is None else step.notes(x, inner)
-    return model, {name: float(getattr(model["linear"], name))}, said
 
 
 def write_probe(path: Path, result: ProbeResult) -> None:
@@ -226,31 +228,47 @@ def _result(
 ) -> ProbeResult:
     """The result but for metrics and predictions."""
     counts = Counter(rows.truth)
+    if target.task == "survive":
+        came = int((rows.truth > 0).sum())
+        counts, classes = Counter(event=came, censored=len(rows) - came), ["event", "censored"]
+    front = ["scan", "subject", "repeat", "fold", "truth"]
     return ProbeResult(
         target=target.name,
         task=target.task,
         n=len(rows),
         subjects=rows.subject.nunique(),
-        classes={c: counts[c] for c in classes} if target.task == "classify" else None,
-        majority=max(counts.values()) / len(rows) if classes else None,
+        classes=None if target.task == "regress" else {c: counts[c] for c in classes},
+        majority=max(counts.values()) / len(rows) if target.task == "classify" and classes else None,
         metrics=None,
         folds=records,
         note="; ".join(notes),
-        predictions=rows[["scan", "subject", "fold", "truth"]].iloc[:0].assign(prediction=[]),
+        predictions=rows.assign(repeat=0)[front].iloc[:0].assign(prediction=[]),
     )
 
 
-def _predict(model: Any, train: pd.DataFrame, test: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """The test rows without features, with prediction and null, or prediction and scores."""
+def _told(heard: Sequence[tuple[str, str]], splits: int) -> list[str]:
+    """Notes of what was heard of folds (name, words): of several splits how often, not where."""
+    if splits == 1:
+        return [f"{name}: {words}" for name, words in heard]
+    return [f"{words} (of {n} folds)" for words, n in Counter(words for _, words in heard).items()]
+
+
+def predict_rows(
+    model: Any, train: pd.DataFrame, test: pd.DataFrame, task: str, classes: list[str]
+) -> pd.DataFrame:
+    """The test rows without features, with prediction and null, or prediction and scores; or a risk alone.
+
+    Args:
+        model: as `fit_probe` gives it.
+        train, test: columns scan, subject, fold, truth, f000 ...
+        task: of the target.
+        classes: of all rows; none where no classes are predicted.
+    """
     rows, x = test[["scan", "subject", "fold", "truth"]], feature_matrix(test)
+    if task == "survive":
+        return rows.assign(prediction=model.predict(x))
     if not classes:
         return rows.assign(prediction=model.predict(x), null=train.truth.mean())
     found = pd.DataFrame(model.predict_proba(x), columns=model.classes_, index=test.index)
     scores = found.reindex(columns=classes, fill_value=0.0)  # a class unseen in training
     return pd.concat([rows.assign(prediction=scores.idxmax(axis=1)), scores.add_prefix("score_")], axis=1)
-
-
-def _log_likelihood(model: Any, x: np.ndarray, y: np.ndarray) -> float:
-    """The mean log probability of the true classes; what GridSearchCV makes large."""
-    own = (model.predict_proba(x) * (y[:, None] == model.classes_)).sum(1)
-    return float(np.log(np.maximum(own, FLOOR)).mean())

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ctssl import settings as stage_settings
 from ctssl.cards import read_card
+from ctssl.config.evaluation import Target
 from ctssl.config.methods import OPTIONS
-from ctssl.config.study import Pretraining, Run, Target
+from ctssl.config.runs import Pretraining, Run
 from ctssl.errors import StoreError
 from ctssl.jobs.boxes import folder_of, open_boxes, with_boxes
+from ctssl.jobs.probes import chosen_cases, only_first, order_of
 from ctssl.jobs.rows import check_unchanged, some_rows
 from ctssl.jobs.study import VOLUMES, job_file, store_path, train_job
 from ctssl.log import tell
@@ -57,7 +59,7 @@ def fold(
 
     settings = stage_settings.parse("fold", text)
     run, target = Run(**settings["run"]), Target(**settings["target"])
-    rows, chosen, _ = _labelled(settings, scans, splits, target)
+    rows, chosen, _, _ = _labelled(settings, scans, splits, target)
     made_of = _made_of(settings, scans, [chosen[scan] for scan in rows.scan])
     plan = plan_fold(rows, fold, target, run.options.validation_parts, seed)  # type: ignore[attr-defined]
     for note in plan.notes:
@@ -82,23 +84,33 @@ def fold(
 
 def join(text: str, records: Sequence[Path], scans: Path, splits: Path, out: Path) -> None:
     """Write what the predictions of all folds say together, as of a probe."""
-    from ctssl.evaluate.folds import joined, read_fold
+    from ctssl.evaluate.folds import read_fold
+    from ctssl.evaluate.joining import joined
+    from ctssl.evaluate.labels import read_labels
     from ctssl.evaluate.probes import write_probe
 
     settings = stage_settings.parse("join", text)
     target = Target(**settings["target"])
-    rows, chosen, lost = _labelled(settings, scans, splits, target)
+    rows, chosen, lost, notes = _labelled(settings, scans, splits, target)
     made_of = _made_of(settings, scans, [chosen[scan] for scan in rows.scan])
-    read = [read_fold(path) for path in records]
-    write_probe(out, joined(rows, lost, read, _folds(splits), target, made_of))
+    order = labels = None
+    if settings.get("scans_of_subject") == "mean":
+        manifest = read_manifest(Path(settings["manifest"]), images=False)
+        order, labels = order_of(manifest), read_labels(manifest.labelled(target.column), target)
+    read, told = [read_fold(path) for path in records], [*only_first(settings), *notes]
+    write_probe(out, joined(rows, lost, read, _folds(splits), target, made_of, told, order, labels))
 
 
 def _labelled(
     settings: dict[str, Any], scans: Path, splits: Path, target: Target
-) -> tuple["pd.DataFrame", dict[str, dict[str, str]], int]:
-    """Labelled scans that can be used (scan, subject, fold, truth); scan -> its row; how many cannot."""
+) -> tuple["pd.DataFrame", dict[str, dict[str, str]], int, tuple[str, ...]]:
+    """Labelled scans that count (scan, subject, fold, truth); scan -> its row; how many cannot; notes.
+
+    With `scans_of_subject: mean` all of them count: a network sees scans, and what it says is averaged.
+    """
     import pandas as pd
 
+    from ctssl.evaluate.cases import Cases
     from ctssl.evaluate.labels import join_labels, read_labels
 
     manifest = read_manifest(Path(settings["manifest"]), images=False)
@@ -110,8 +122,9 @@ def _labelled(
     if options.landmarks:  # type: ignore[attr-defined]
         rows = _with_landmarks(scans, [row for row in rows if row["scan"] in labels.index])
     table = pd.DataFrame({name: [row[name] for row in rows] for name in ("scan", "subject")}, dtype=object)
-    joint, lost = join_labels(table, labels, _folds(splits))
-    return joint, {row["scan"]: row for row in rows}, lost
+    cases = chosen_cases(settings, manifest, Cases(table, labels), target, later=True)
+    joint, lost = join_labels(cases.features, cases.labels, _folds(splits))
+    return joint, {row["scan"]: row for row in rows}, lost, cases.notes
 
 
 def _with_landmarks(scans: Path, rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:

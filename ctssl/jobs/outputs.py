@@ -5,7 +5,7 @@ The results folder may be a link, and so may a folder directly below it (`stores
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +15,10 @@ from ctssl.jobs.status import BOXES, STAGES
 FOLDERS = (
     *(
         "atlas",
+        "by",
         "cache",
+        "confounding",
+        "curves",
         "features",
         "figures",
         "logs",
@@ -33,6 +36,14 @@ FOLDERS = (
 """Directly below the results: what jobs write into."""
 
 FILES = ("failures.csv", "scans.csv")
+PAGES = {
+    "pairs": ("tables/pairs.csv", "tables/pairs.md"),
+    "curves": ("tables/curves.csv", "figures/curves.png"),
+    "confounding": ("tables/confounding.csv", "tables/confounding.md"),
+    "paper": ("tables/paper.csv", "tables/paper.md", "tables/paper.tex"),
+}
+"""Pages beside tables/probes.md that a config may ask for or not; and by-{column}."""
+
 _TOLD = 5
 
 
@@ -64,6 +75,24 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_unasked(results: Path, asked: Collection[str]) -> list[Path]:
+    """The files that were removed: pages that nothing brings up to date any more.
+
+    Of pages by-{column} those that this workflow wrote, whose folds are in splits/; files of others stay.
+
+    Args:
+        results: folder of the study.
+        asked: names of the pages that the config asks for, as in PAGES, or by-{column}.
+    """
+    left_out = [folds.stem for folds in sorted((results / "splits").glob("by-*.csv"))]
+    pages = PAGES | {name: (f"tables/{name}.csv", f"tables/{name}.md") for name in left_out}
+    paths = [results / file for name, files in pages.items() if name not in asked for file in files]
+    gone = [path for path in paths if path.is_file() or path.is_symlink()]
+    for path in gone:
+        remove(path)
+    return gone
 
 
 def _links(results: Path) -> Iterator[Path]:

@@ -1,10 +1,11 @@
 """Final probes: fitting them on all labels, and what they say of scans that have none."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ctssl.config.study import Target
+from ctssl.config.evaluation import Target
 from ctssl.errors import CohortError, ConfigError
 from ctssl.escaping import in_csv
 from ctssl.files import write_whole
@@ -14,15 +15,15 @@ from ctssl.log import tell
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ctssl.evaluate.cases import Cases
+
 
 def write_final(
     out: Path,
-    features: "pd.DataFrame",
-    labels: "pd.Series",
+    cases: "Cases",
+    asked: "pd.DataFrame",
     folds: Mapping[str, int],
     target: Target,
-    *,
-    step: Any = None,
 ) -> None:
     """Nothing; writes the probe of all labelled scans, and beside it (.csv) what it says of the others.
 
@@ -30,26 +31,21 @@ def write_final(
 
     Args:
         out: file of the probe.
-        features: columns scan, subject, f000 ..., one row per scan.
-        labels: scan -> label.
+        cases: features and labels to fit on. With a step, which makes the features inside the folds
+            (ctssl.evaluate.handmade.steps), no file holds such a probe.
+        asked: columns scan, subject, f000 ... of scans without a label.
         folds: subject -> fold.
         target: names the task.
-        step: makes the features inside the folds (ctssl.evaluate.handmade.steps): no file holds such a probe.
     """
     from ctssl.evaluate.predictor import fit_predictor
     from ctssl.evaluate.probe_file import write_no_predictor, write_predictor
 
-    asked = features[~features.scan.isin(labels.index)]
-    if step is not None or len(asked) == len(features):
-        said = (
-            "its features are fitted inside the folds, so there is no probe to keep and nothing is predicted"
-            if step is not None
-            else f"column {target.column} has no label of a scan with features, so nothing is predicted"
-        )
+    if said := _why_none(cases, target):
         found = asked[["scan", "subject"]].assign(prediction="")
         write_no_predictor(out, target, said)
     else:
-        fitted = fit_predictor(features, labels, folds, target)
+        fitted = fit_predictor(cases.features, cases.labels, folds, target)
+        fitted = replace(fitted, note="; ".join(words for words in (*cases.notes, fitted.note) if words))
         said, found = fitted.note, fitted.predict(asked)
         try:
             write_predictor(out, fitted)
@@ -59,6 +55,19 @@ def write_final(
     _write_predictions(out.with_suffix(".csv"), found)
     if said:
         tell(f"final probe of {target.name}: {said}")
+
+
+def _why_none(cases: "Cases", target: Target) -> str:
+    """Why there is no probe to keep; "" when there is."""
+    if target.task == "survive":
+        return "risks of a Cox regression order the subjects of one study, so no probe is kept"
+    if cases.step is not None:
+        return (
+            "its features are fitted inside the folds, so there is no probe to keep and nothing is predicted"
+        )
+    if not cases.features.scan.isin(cases.labels.index).any():
+        return f"column {target.column} has no label of a scan with features, so nothing is predicted"
+    return ""
 
 
 def apply_probe(features: Path, probe: Path, out: Path) -> str:

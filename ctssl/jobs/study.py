@@ -1,4 +1,4 @@
-"""The jobs that learn from the stores: pretraining, features, folds, probes, result tables."""
+"""The jobs that learn from the stores, or measure them: pretraining, features, baselines."""
 
 import os
 from collections.abc import Sequence
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from ctssl import settings as stage_settings
 from ctssl.cards import open_file
 from ctssl.config.methods import OPTIONS
-from ctssl.config.study import Pretraining, Target
+from ctssl.config.runs import Pretraining
 from ctssl.errors import CohortError
 from ctssl.jobs.boxes import folder_of, open_boxes, with_boxes
-from ctssl.jobs.predict import write_final
-from ctssl.jobs.rows import check_unchanged, read_features, read_rows, some_rows
+from ctssl.jobs.rows import check_unchanged, read_rows, some_rows, write_rows
 from ctssl.log import tell
 from ctssl.manifest import read_manifest
 
@@ -35,6 +34,32 @@ class Machine:
     threads: int
 
 
+@dataclass(frozen=True)
+class Fold:
+    """Which fold a network must not see: its number, the file of the folds, the file to write members to."""
+
+    number: int
+    splits: Path
+    members: Path
+
+    def train(self, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+        """The rows of subjects in other folds.
+
+        Raises:
+            CohortError: a subject has no fold.
+        """
+        from ctssl.evaluate.splits import read_splits
+
+        folds = read_splits(self.splits)
+        strange = sorted({row["subject"] for row in rows} - folds.keys())
+        if strange:
+            raise CohortError(
+                f"{self.splits} has no fold for {', '.join(strange[:10])}",
+                "delete it and run the same snakemake command, then `ctssl refresh RUN`",
+            )
+        return [row for row in rows if folds[row["subject"]] != self.number]
+
+
 def pretrain(
     text: str,
     seed: int,
@@ -44,6 +69,7 @@ def pretrain(
     machine: dict[str, Any],
     packed: Path | None = None,
     about: dict[str, Any] | None = None,
+    inside: "Fold | None" = None,
 ) -> None:
     """Pretrain one run on its frozen scans; the first job freezes those that have a store.
 
@@ -56,12 +82,16 @@ def pretrain(
         machine: what of `pretraining` results do not depend on.
         packed: card of a packed copy, which is read in place of the stores.
         about: what else the weights' card says.
+        inside: train on the frozen scans of this fold's training subjects alone, and write who they are.
     """
     settings = stage_settings.parse("pretrain", text)
     rows = {row["scan"]: row for row in read_rows(scans)}
     chosen = [rows[scan] for scan in _freeze(weights.parents[2] / "scans.txt", list(rows)) if scan in rows]
+    chosen = inside.train(chosen) if inside else chosen
     pretraining = Pretraining(**machine, precision=settings["precision"])
     chosen = with_boxes(scans, chosen) if OPTIONS[settings["run"]["method"]].boxes else chosen
+    if inside:
+        write_rows(inside.members, ("scan", "subject"), chosen)
     path = weights.parent / "job.json"
     job_file(settings, pretraining, chosen, seed, atlas, scans, path, packed, about).write(path)
     train_job(path, pretraining)
@@ -148,75 +178,19 @@ def baseline(text: str, scans: Path, out: Path) -> None:
     from ctssl.evaluate.baselines import Cohort, write_baseline
 
     settings = stage_settings.parse("baseline", text)
-    cohort = Cohort(*_stores(scans), cache=scans.parent / "cache" / "baselines")
+    columns = _columns(settings)
+    cohort = Cohort(*_stores(scans), cache=scans.parent / "cache" / "baselines", columns=columns)
     write_baseline(settings["baseline"], settings["options"], cohort, out)
 
 
-def splits(text: str, scans: Path, out: Path) -> None:
-    """Write or extend the folds: subjects that have one keep it."""
-    from ctssl.evaluate.splits import write_splits
-
-    settings = stage_settings.parse("splits", text)
+def _columns(settings: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Name -> scan -> text of the columns that a baseline takes from the manifest."""
+    if "columns" not in settings:
+        return {}
     manifest = read_manifest(Path(settings["manifest"]), images=False)
-    strata = None
-    if settings["stratify"]:
-        labels = manifest.column(settings["stratify"])
-        strata = {row["subject"]: labels[row["scan"]] for row in reversed(read_rows(scans))}
-    subjects = list(dict.fromkeys(row["subject"] for row in some_rows(scans)))
-    write_splits(out, subjects, strata, settings["folds"], settings["split_seed"])
-
-
-def probe(text: str, features: Path, splits: Path, out: Path, final: Path) -> None:
-    """Write the cross-validated prediction of one target, and the probe of all its labels (`final`)."""
-    from ctssl.evaluate.handmade.steps import split_off
-    from ctssl.evaluate.labels import read_labels
-    from ctssl.evaluate.probes import probe as cross_validate
-    from ctssl.evaluate.probes import write_probe
-    from ctssl.evaluate.splits import read_splits
-
-    settings = stage_settings.parse("probe", text)
-    target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]), images=False)
-    column = manifest.column(target.column)
-    check_unchanged(settings["labels"], stage_settings.label_digest(column), manifest)
-    known, folds = read_labels(column, target), read_splits(splits)
-    table, step = split_off(read_features(features), known.index)
-    write_probe(out, cross_validate(table, known, folds, target, step=step))
-    write_final(final, table, known, folds, target, step=step)
-
-
-def tables(text: str, probes: Sequence[Path], csv_path: Path, markdown: Path) -> None:
-    """Write the result tables: one row a run or baseline, one column a target."""
-    from ctssl.evaluate.probes import read_probe
-    from ctssl.evaluate.tables import write_tables
-
-    settings = stage_settings.parse("tables", text)
-    targets = [Target(**t) for t in settings["targets"]]
-    read = {(path.parent.name, path.stem): read_probe(path) for path in probes}
-    results = {
-        title: {
-            f"seed{seed}": {
-                t.name: read[f"{name}_seed{seed}_{part}", t.name]
-                for t in targets
-                if asked is None or t.name in asked
-            }
-            for seed in seeds
-        }
-        for title, name, seeds, part, asked in settings["rows"]
-    }
-    write_tables(results, targets, csv_path, markdown)
-
-
-def figures(text: str, features: Sequence[Path], out: Path) -> None:
-    """Write the map of the features of every run, coloured by the first target."""
-    from ctssl.evaluate.figures import feature_maps
-    from ctssl.evaluate.labels import read_labels
-
-    settings = stage_settings.parse("figures", text)
-    target, manifest = Target(**settings["target"]), read_manifest(Path(settings["manifest"]), images=False)
-    labels = read_labels(manifest.column(target.column), target.model_copy(update={"log": False}))
-    tables = {path.stem: path for path in features}
-    panels = [(title, read_features(tables[row])) for title, row in settings["panels"]]
-    feature_maps(panels, labels, target.name, out)
+    for name, then in settings["columns"].items():
+        check_unchanged(then, stage_settings.label_digest(manifest.column(name)), manifest)
+    return {name: manifest.column(name) for name in settings["columns"]}
 
 
 def _freeze(path: Path, scans: Sequence[str]) -> list[str]:

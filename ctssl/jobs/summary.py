@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ctssl.config.study import NAME
+from ctssl.config.base import NAME
 from ctssl.errors import CohortError
 from ctssl.jobs import outputs
 from ctssl.jobs.rows import read_rows
@@ -123,6 +123,7 @@ def products(results: Path) -> str:
     table = results / "tables" / "probes.md"
     places = {
         "table": table,
+        "differences": results / "tables" / "pairs.md",
         "figure": results / "figures" / "umap.png",
         "features": results / "features",
         "predictions": results / "predictions",

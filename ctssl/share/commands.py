@@ -67,13 +67,11 @@ def _leave(number: int, frame: FrameType | None) -> None:
 @click.option("--atlas", type=PATH, help="Its folder [default: atlas/ beside the model or above it].")
 @click.option("--licence", help="Of the weights, an identifier as apache-2.0 [default: not stated].")
 @click.option("--data-licence", help="Of the scans [default: as the card says].")
+@click.option("--cohort-name", help="Of the scans, for tables of other studies [default: as the card says].")
 @click.option("--with-ct", is_flag=True, help="Give away the atlas's CT, where the registration needs it.")
-def export(
-    model: Path, out: Path, atlas: Path | None, licence: str | None, data_licence: str | None, with_ct: bool
-) -> None:
+def export(model: Path, out: Path, atlas: Path | None, **sharing: Any) -> None:
     """Write a folder to share: the weights of MODEL, its card in two forms, and the atlas."""
     from ctssl.share.export import Sharing, export_model
     from ctssl.share.model import load_model
 
-    sharing = Sharing(licence=licence, data_licence=data_licence, with_ct=with_ct)
-    click.echo(export_model(load_model(model, atlas=atlas), out, sharing))
+    click.echo(export_model(load_model(model, atlas=atlas), out, Sharing(**sharing)))

@@ -38,11 +38,13 @@ class Sharing:
     Attributes:
         licence: of the weights; None: not stated.
         data_licence: of the scans; None: as the card says.
+        cohort_name: of the scans, which tables of other studies tell; None: as the card says.
         with_ct: the atlas's CT may be given away.
     """
 
     licence: str | None = None
     data_licence: str | None = None
+    cohort_name: str | None = None
     with_ct: bool = False
 
 
@@ -151,12 +153,14 @@ def _front_matter(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def _card(card: dict[str, Any], sharing: Sharing) -> dict[str, Any]:
-    """The card as it was, with its licences and for what it is not."""
+    """The card as it was, with its licences, the name of its cohort, and for what it is not."""
+    named = {} if sharing.cohort_name is None else {"cohort_name": " ".join(sharing.cohort_name.split())}
     data = card.get("data_licence") if sharing.data_licence is None else sharing.data_licence
     return {
         **card,
         "licence": _one_line(sharing.licence or card.get("licence")),
         "data_licence": _one_line(data),
+        **named,
         "use": "research; not for clinical use",
     }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ctssl import __version__
-from ctssl.config.study import Pretraining, Run
+from ctssl.config.runs import Pretraining, Run
 from ctssl.errors import CohortError, ConfigError
 from ctssl.log import tell
 from ctssl.methods import load_method
@@ -39,7 +39,7 @@ class PretrainJob:
         out: folder for history.csv, model.json, model.safetensors and checkpoints.
         boxes: scan -> box, of a method that cuts its samples from them; the scans of the stores.
         cache: folder of whole volumes on other voxels; None: none are kept.
-        about: what else the card says, as `ctssl.preparation.about`: data_licence, preparation.
+        about: what else the card says, as `ctssl.preparation.about`: data_licence, cohort_name, preparation.
     """
 
     run: Run
@@ -134,6 +134,7 @@ class PretrainJob:
             "scans": len(cohort.subjects),
             "subjects": len(np.unique(cohort.subjects)),
             "cohort": self._summary(),
+            "cohort_name": self.about.get("cohort_name", ""),
             "steps": list(steps),
             "precision": self.pretraining.precision,
             "ctssl": __version__,

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ctssl.config.study import Pretraining, Run
+from ctssl.config.runs import Pretraining, Run
 from ctssl.errors import ConfigError
 from ctssl.train.fold import FoldJob
 from ctssl.train.job import PretrainJob

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from ctssl.config.study import Pretraining
+from ctssl.config.runs import Pretraining
 from ctssl.errors import CtsslError
 from ctssl.jobs.supervise import die_with_parent
 from ctssl.log import TERMINAL, terminal_path

@@ -99,6 +99,54 @@ def test_a_folder_of_slices_is_one_scan(folder):
     assert find_images(folder / "erna/series 1") == [folder / "erna/series 1"]
 
 
+def told(folder):
+    """Reason -> what is passed over for it, below the folder."""
+    skipped = {}
+    found = find_images(folder, skipped)
+    names = {why: [str(path.relative_to(folder)) for path in paths] for why, paths in skipped.items()}
+    return [str(path.relative_to(folder)) for path in found], names
+
+
+MASKS = (
+    "Lung_Mask/1.nii",
+    "a/Lung_and_Infection_Mask/1.nii",
+    "masks_R231/1.nii",
+    "labelsTr/1.nii",
+    "seg/1.nii",
+)
+SCANS = (
+    "COVID-19-CT-Seg_20cases/1.nii",
+    "imagesTr/1.nii",
+    "unmasked/1.nii",
+    "labelled/1.nii",
+    "CT-Seg/1.nii",
+)
+
+
+def test_masks_are_known_by_the_names_of_their_folders_too(tmp_path):
+    for name in (*MASKS, *SCANS, "imagesTr/1_seg.nii"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"image")
+    found, skipped = told(tmp_path)
+    assert found == sorted(SCANS)
+    assert skipped == {"as masks, by the names of files or folders": sorted((*MASKS, "imagesTr/1_seg.nii"))}
+    assert told(tmp_path / "seg") == (["1.nii"], {})
+
+
+def test_links_to_folders_elsewhere_are_told_of(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "in/there").mkdir(parents=True)
+    for name in ("elsewhere/2.nii", "in/there/1.nii"):
+        (tmp_path / name).write_bytes(b"image")
+    (tmp_path / "in/CT-4").symlink_to("../elsewhere")
+    (tmp_path / "in/again").symlink_to("there")
+    found, skipped = told(tmp_path / "in")
+    assert found == ["there/1.nii"]
+    assert skipped == {
+        "as links to folders elsewhere, which are not followed (name the folder itself)": ["CT-4"]
+    }
+
+
 def test_ids_are_always_safe_and_unique(tmp_path):
     names = [
         "../$(x).nii",

@@ -102,7 +102,25 @@ def test_faults_of_options_are_listed():
         (("runs",), [RUN | {"label": "X"}, RUN | {"name": "two", "label": "X"}], "row labels"),
         (("runs",), [RUN | {"seeds": []}], "runs.0.seeds"),
         (("runs",), [RUN | {"targets": ["gold"]}], "is probed on all targets"),
-        (("runs",), [RUN | {"method": "cnn-3d", "targets": ["gold"]}], "evaluation.targets is called gold"),
+        (("runs",), [RUN | {"pretrained_on": "fold"}], "runs.0.pretrained_on"),
+        (
+            ("runs",),
+            [RUN | {"pretrained_on": "folds", "weights": "a.safetensors"}],
+            "was trained elsewhere: take the run's `pretrained_on` out",
+        ),
+        (
+            ("runs",),
+            [RUN | {"method": "cnn-3d", "pretrained_on": "folds"}],
+            "is trained inside each fold anyway",
+        ),
+        (("evaluation", "repeats"), 0, "evaluation.repeats"),
+        (("evaluation", "leave_out"), "a/b", "no slashes"),
+        (("evaluation", "rare"), "join", "evaluation.rare"),
+        (
+            ("runs",),
+            [RUN | {"method": "cnn-3d", "targets": ["gold"]}],
+            "no evaluation.targets is called gold",
+        ),
         (("runs",), [RUN | {"method": "cnn-3d", "targets": []}], "runs.0.targets"),
         (("baselines",), ["laa-950", "laa-950"], "come twice: laa-950"),
         (

@@ -9,15 +9,22 @@ from pydantic import BaseModel
 
 from ctssl.config.augment import Augment
 from ctssl.config.baselines import BASELINES
+from ctssl.config.evaluation import Confounder, Target
 from ctssl.config.methods import OPTIONS
-from ctssl.config.study import Baseline, Config, Run, Target
-from ctssl.evaluate import tables
+from ctssl.config.runs import Baseline, Run
+from ctssl.config.study import Config
+from ctssl.evaluate import curves, pairs, tables, tables_by, tables_confounding, tables_paper
 from ctssl.jobs import cohort
 from ctssl.manifest import OWN_COLUMNS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/files.md").read_text()
-LISTS = {"runs": Run, "baselines": Baseline, "evaluation.targets": Target}
+LISTS = {
+    "runs": Run,
+    "baselines": Baseline,
+    "evaluation.targets": Target,
+    "evaluation.confounders": Confounder,
+}
 OPTIONS_KEYS = {"runs[].options", "baselines[].options"}
 ROW = re.compile(r"^\| `([^`]+)` \| .+ \| (?:`(.+)`|must be given) \|$", re.MULTILINE)
 DOCUMENTED = dict(ROW.findall(TEXT.split("\n## Config\n")[1]))
@@ -66,7 +73,13 @@ def test_documented_defaults_of_runs_and_targets_are_those_of_the_code():
             assert yaml.safe_load(text) == default, key
 
 
-@pytest.mark.parametrize("columns", [OWN_COLUMNS, cohort.FAILURES, cohort.QUALITY, tables.COLUMNS])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        *(OWN_COLUMNS, cohort.FAILURES, cohort.QUALITY, pairs.COLUMNS, curves.COLUMNS, tables.COLUMNS),
+        *(tables_paper.PAPER_COLUMNS, tables_by.BY_COLUMNS, tables_confounding.CONFOUNDING_COLUMNS),
+    ],
+)
 def test_every_column_is_documented(columns):
     assert [name for name in columns if f"`{name}`" not in TEXT] == []
 

@@ -11,7 +11,8 @@ HEAVY = ("torch", "ants", "zarr", "tensorstore", "numpy", "pandas", "scipy", "Si
 @pytest.mark.parametrize(
     "module",
     [
-        *("ctssl.config", "ctssl.settings", "ctssl.manifest", "ctssl.recipes"),
+        *("ctssl.config", "ctssl.settings", "ctssl.settings_tables", "ctssl.manifest", "ctssl.recipes"),
+        *("ctssl.planning", "ctssl.confounders"),
         *("ctssl.jobs.environment", "ctssl.jobs.summary", "ctssl.cli"),
     ],
 )

@@ -6,18 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctssl.config.study import Target
+from ctssl.config.evaluation import Target
 from ctssl.evaluate.folds import (
     HELD,
     TEST,
     TRAIN,
     held_out,
-    joined,
     plan_fold,
     predicted,
     read_fold,
     write_fold,
 )
+from ctssl.evaluate.joining import joined
 
 CLASSIFY = Target(name="severe", column="severe", task="classify")
 REGRESS = Target(name="fev1pp", column="fev1pp", task="regress")

@@ -9,7 +9,8 @@ from sklearn.base import clone
 from ctssl.errors import CohortError
 from ctssl.evaluate.handmade.divergence import divergence, neighbour_distances
 from ctssl.evaluate.handmade.steps import Signature, Words, split_off, word_shares
-from ctssl.evaluate.probes import fit_probe, probe
+from ctssl.evaluate.linear import fit_probe
+from ctssl.evaluate.probes import probe
 
 SCANS, PATCHES, WIDTH = 40, 20, 4
 
@@ -150,6 +151,19 @@ def test_without_two_anchors_the_mean_or_the_most_frequent_class_is_predicted_an
     np.testing.assert_array_equal(found, pytest.approx(expected) if target is NUMBER else expected)
     assert "fold 0: fewer than 2 anchors, so the training mean, or the most frequent class" in result.note
     assert "fold 1: fewer than 2 anchors in 1 inner fold(s)" in result.note
+
+
+def test_without_two_anchors_all_have_the_same_risk_and_it_is_noted():
+    pytest.importorskip("sksurv")
+    table, step = split_off(distances(sets(), [0, 1]), names())
+    times = np.random.default_rng(0).permutation(np.arange(1.0, SCANS + 1))
+    truth = np.where(np.arange(SCANS) % 3 > 0, times, -times)
+    model, _, said = fit_probe(table.iloc[2:].assign(truth=truth[2:]), "survive", step)
+    np.testing.assert_array_equal(model.predict(table[["f000"]].to_numpy()), np.zeros(SCANS))
+    assert said == [
+        "fewer than 2 anchors, so the training mean, or the most frequent class, or the same risk of all, "
+        "is predicted"
+    ]
 
 
 @pytest.mark.parametrize("kind", MAKERS)

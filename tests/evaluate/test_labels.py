@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctssl.config.study import Target
+from ctssl.config.evaluation import Target
 from ctssl.errors import CohortError, ManifestError
-from ctssl.evaluate.labels import feature_matrix, join_labels, read_labels, sort_classes
+from ctssl.evaluate.labels import feature_matrix, join_labels, one_spelling, read_labels, sort_classes
 
 NUMBER = Target(name="fev1", column="FEV1pp", task="regress")
 LOG = Target(name="log-fev1", column="FEV1pp", task="regress", log=True)
@@ -29,6 +29,24 @@ def test_log_is_natural():
 def test_classes_are_names_and_a_whole_number_has_one_name():
     labels = read_labels({"a": "2", "b": "2.0", "c": "-1.00", "d": "severe", "e": "2.5"}, CLASS)
     assert list(labels) == ["2", "2", "-1", "severe", "2.5"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (["1.50", "1.5", " 1.500 "], ["1.5"] * 3),
+        (["01", "1", "+1", "1e0", "1.0"], ["1"] * 5),
+        (["007", "9.0"], ["007", "9.0"]),  # nothing to join
+        (["+7", "07"], ["+7"] * 2),
+        (["-0", "0", ".5", "0.50"], ["0", "0", ".5", ".5"]),
+        (["1_0", "10", "\uff11\uff10", "1,0", "na", "", "inf", "nan"], None),
+        (["12345678901234567890123", "12345678901234567890124"], None),  # the same float
+        (["1e9999999999999", "1" * 700, "sNaN", "1.2.840.1"], None),
+    ],
+)
+def test_one_number_is_written_in_one_way(texts, found):
+    got = one_spelling({f"s{i}": text for i, text in enumerate(texts)})
+    assert list(got.values()) == (texts if found is None else found)
 
 
 @pytest.mark.parametrize("target", [NUMBER, LOG, CLASS])

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from evaluate.test_probes import CLASS, NUMBER, classes, cohort, numbers
 
-from ctssl.config.study import Target
+from ctssl.config.evaluation import Target
 from ctssl.errors import CohortError, WeightsError
+from ctssl.evaluate.linear import fit_probe
 from ctssl.evaluate.predictor import fit_predictor
 from ctssl.evaluate.probe_file import read_predictor, write_no_predictor, write_predictor
-from ctssl.evaluate.probes import fit_probe
 from ctssl.store.layout import sealed
 
 MAKERS = [(NUMBER, numbers), (CLASS, classes)]

@@ -2,9 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctssl.config.study import Target
-from ctssl.evaluate.folds import HOW
+from ctssl.config.evaluation import Target
+from ctssl.evaluate.joining import HOW
 from ctssl.evaluate.tables import COLUMNS, write_tables
+from ctssl.evaluate.transfer import Origin
 
 FEV1 = Target(name="fev1", column="FEV1pp", task="regress", log=True)
 GOLD = Target(name="gold", column="finalGold", task="classify")
@@ -80,7 +81,7 @@ def test_a_probe_that_measured_nothing_has_a_line_with_its_note(tmp_path):
     assert pd.isna(table.value[0])
     assert table.note[0] == "one class"
     assert rows(page)[2] == ["Ours", "not measured"]
-    assert "- Ours, gold, seed0: one class." in page
+    assert "- Ours: one class." in page
 
 
 def test_a_target_that_a_row_was_not_asked_for_is_no_failure(tmp_path):
@@ -123,7 +124,7 @@ def test_the_page_says_which_rows_are_what_and_says_it_once(tmp_path):
     assert page.count(HOW) == 1
     assert f"\n3-D CNN, A\\|B: {HOW}.\n" in page
     assert "All other rows are frozen features with a linear probe: scaler, penalty" in page
-    assert "- 3-D CNN, gold, 0; 3-D CNN, gold, 1; A\\|B, gold, 0: fold 1: one class in training" in page
+    assert "- 3-D CNN (gold); A\\|B (gold): fold 1: one class in training" in page
     assert page.count("\n- ") == 1
     assert table.note.dropna().str.startswith(HOW).all()
 
@@ -158,9 +159,34 @@ def test_small_or_differing_n_shows(tmp_path):
     assert rows(page)[-1] == ["Late", "not asked"]
 
 
+def test_repeats_and_times_to_an_event_are_told(tmp_path):
+    died = Target(name="died", column="years", task="survive", event="dead")
+    found = regress() | {
+        "target": "died",
+        "task": "survive",
+        "classes": {"event": 21, "censored": 39},
+        "metrics": {"concordance": metric(-0.0, 0.6, 0.7)},
+    }
+    found["folds"] = [{"repeat": r, "fold": f} for r in range(3) for f in range(5)]
+    _, page = write(tmp_path, {"Ours": {"seed0": {"died": found}}}, [died])
+    assert rows(page)[0][1] == "died: concordance (n = 60, 21 events)"
+    assert rows(page)[2][1] == "–; pooled 0.00 [0.60, 0.70]"
+    assert "Measured by 3 times repeated 5-fold cross-validation" in page
+
+
+def test_the_page_and_the_csv_say_on_what_rows_were_pretrained(tmp_path):
+    results = {name: {"seed0": {"fev1": regress()}} for name in ("A", "B", "C")}
+    paths = tmp_path / "probes.csv", tmp_path / "probes.md"
+    pretrained = {"A": Origin("X"), "B": Origin("X"), "C": Origin("Y|Z", "Prepared otherwise")}
+    write_tables(results, [FEV1], *paths, pretrained)
+    assert pd.read_csv(paths[0]).drop_duplicates("row").pretrained_on.tolist() == ["X", "X", "Y|Z"]
+    page = paths[1].read_text()
+    assert "\nPretrained on:\n\n- A; B: X.\n- C: Y\\|Z. Prepared otherwise.\n" in page
+
+
 def test_what_is_undefined_is_a_dash_and_equal_notes_stand_once(tmp_path):
     lone = regress(note="r2 undefined in fold 0")
     lone["metrics"]["r2"] |= {"fold_mean": None, "fold_sd": None}
     _, page = write(tmp_path, {"A|B": {"seed0": {"fev1": lone}}, "C": {"seed0": {"fev1": lone}}}, [FEV1])
     assert "| A\\|B | –; pooled 0.61 [0.56, 0.66] |" in page
-    assert "- A\\|B, fev1, seed0; C, fev1, seed0: r2 undefined in fold 0." in page
+    assert "- all rows: r2 undefined in fold 0." in page

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from train import synthetic
 
-from ctssl.config.study import Run
+from ctssl.config.runs import Run
 from ctssl.train.loop import pretrain
 
 FILE = Path(__file__).with_name("drasclr_curve.json")

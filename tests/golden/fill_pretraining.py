@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from ctssl.cohorts.phantom.oracle import OraclePlan, write_oracle
 from ctssl.config.methods import ContextAware
-from ctssl.config.study import Pretraining, Run
+from ctssl.config.runs import Pretraining, Run
 from ctssl.prepare.atlas import read_atlas
 from ctssl.recipes import RECIPES
 from ctssl.store.reader import open_store

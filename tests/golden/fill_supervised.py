@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from train import lungs, synthetic
 
-from ctssl.config.study import Pretraining, Run
+from ctssl.config.runs import Pretraining, Run
 from ctssl.store.boxes import open_box
 from ctssl.store.reader import open_store
 from ctssl.train.fold import FoldJob

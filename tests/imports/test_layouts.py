@@ -21,7 +21,7 @@ from train import synthetic
 from ctssl.cli import cli
 from ctssl.config import read
 from ctssl.config.methods import OPTIONS
-from ctssl.config.study import Run
+from ctssl.config.runs import Run
 from ctssl.errors import ConfigError, CtsslError, MachineFault, WeightsError
 from ctssl.imports import LAYOUTS, converter
 from ctssl.imports.drasclr import published_places

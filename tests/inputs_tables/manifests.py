@@ -223,6 +223,11 @@ FORMS = [
         "line 2: expected 4 fields, but there are 5",
         GOOD[0] + "\na,p1,a.nii,1,2\n",
     ),
+    bad(
+        "a comma in a cell without quotes, before an empty cell",
+        "line 3: expected 4 fields, but there are 5",
+        GOOD[0] + "\na,p1,a.nii,1\nb,p,2,b.nii,\n",
+    ),
     bad("no bytes", "the column 'scan' is missing", b""),
     bad("only a header line", "there are no rows", GOOD[0] + "\n"),
     bad("a header line without rows, in Windows", "there are no rows", GOOD[0] + "\r\n\r\n"),

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from evaluate.small_stores import make_store
 
-from ctssl import config, settings
+from ctssl import config, settings, settings_probes
 from ctssl.evaluate.probes import read_probe
-from ctssl.jobs import study
+from ctssl.jobs import probes, study
 from ctssl.manifest import read_manifest
 from ctssl.prepare.densitometry import MEASURES
 from ctssl.store.reader import open_store
@@ -62,11 +62,11 @@ def test_every_baseline_predicts_what_its_features_hold(made, tmp_path, name):
         pytest.importorskip("mahotas")
     out, chosen, manifest = made
     features = tmp_path / f"{name}.parquet"
-    study.baseline(settings.baseline(chosen, name), out / "scans.csv", features)
+    study.baseline(settings.baseline(chosen, manifest, name), out / "scans.csv", features)
     assert set(pd.read_parquet(features).scan) == set(manifest.scans)
-    text = settings.probe(chosen, manifest, "fev1")
+    text = settings_probes.probe(chosen, manifest, "fev1")
     final = tmp_path / "final" / "fev1.json"
-    study.probe(text, features, out / "folds.csv", tmp_path / "fev1.json", final)
+    probes.probe(text, features, [out / "folds.csv"], tmp_path / "fev1.json", final)
     result = read_probe(tmp_path / "fev1.json")
     assert (result["n"], result["subjects"]) == (SCANS, SCANS)
     assert result["metrics"]["spearman"]["value"] > 0.5

@@ -7,13 +7,15 @@ from evaluate.test_probes import NUMBER, numbers
 
 from ctssl.errors import WeightsError
 from ctssl.evaluate import probe_file
+from ctssl.evaluate.cases import Cases
 from ctssl.jobs.predict import write_final
 
 
 def test_a_probe_that_is_too_long_for_its_file_costs_no_prediction(tmp_path, monkeypatch, capsys):
     table, labels, _, folds = split(numbers)
     monkeypatch.setattr(probe_file, "MOST_BYTES", 1000)
-    write_final(tmp_path / "a.json", table, labels, folds, NUMBER)
+    asked = table[~table.scan.isin(labels.index)]
+    write_final(tmp_path / "a.json", Cases(table, labels), asked, folds, NUMBER)
     assert len(pd.read_csv(tmp_path / "a.csv")) == len(table) - len(labels)
     assert "more than" in capsys.readouterr().err
     with pytest.raises(WeightsError, match="more than"):

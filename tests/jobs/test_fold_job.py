@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from train import lungs, synthetic
 
 from ctssl import config, settings
-from ctssl.config.study import Pretraining
+from ctssl.config.runs import Pretraining
 from ctssl.errors import CohortError, ManifestError, StoreError
 from ctssl.evaluate.probes import read_probe
 from ctssl.jobs import folds
@@ -177,7 +177,7 @@ def test_the_join_is_the_predictions_of_the_folds(done):
         parts = [pd.read_csv(done.out(fold, target).with_name("predictions.csv")) for fold in (0, 1)]
         assert found.scan.value_counts().to_dict() == {f"scan{n}": 1 for n in range(SCANS)}
         whole = pd.concat(parts).set_index("scan").loc[found.scan].reset_index()
-        pd.testing.assert_frame_equal(found, whole[found.columns])
+        pd.testing.assert_frame_equal(found, whole.assign(repeat=0)[found.columns])
         assert (result["n"], result["subjects"]) == (SCANS, 8)
         assert result["note"].startswith("no frozen features: a network was trained on the labels")
         for record in result["folds"]:

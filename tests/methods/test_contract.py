@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from train import synthetic
 
 from ctssl.config.methods import OPTIONS
-from ctssl.config.study import Pretraining, Run
+from ctssl.config.runs import Pretraining, Run
 from ctssl.evaluate.features import embed_scan
 from ctssl.methods import load_method
 from ctssl.store.reader import open_store

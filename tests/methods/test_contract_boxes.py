@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from train import lungs, synthetic
 
 from ctssl.config.methods import OPTIONS
-from ctssl.config.study import Pretraining, Run
+from ctssl.config.runs import Pretraining, Run
 from ctssl.errors import ConfigError, StoreError
 from ctssl.evaluate.features import embed_scan
 from ctssl.methods import load_method

@@ -9,7 +9,7 @@ from torch.nn import functional
 from train import synthetic
 
 from ctssl.cohorts.phantom.oracle import OraclePlan, write_oracle
-from ctssl.config.study import Pretraining, Run
+from ctssl.config.runs import Pretraining, Run
 from ctssl.evaluate.features import embed_scan
 from ctssl.prepare.atlas import Atlas, read_atlas
 from ctssl.store.layout import StoreArrays

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from train import lungs
 
 from ctssl.config.methods import Pcrl as Options
-from ctssl.config.study import Run
+from ctssl.config.runs import Run
 from ctssl.methods import Made
 from ctssl.methods.pcrl import Pairs, Pcrl, Side, indicators, mixed
 from ctssl.train.augment.orient import Turn

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from train import lungs, synthetic
 
 from ctssl.cohorts.phantom.oracle import OraclePlan, write_oracle
-from ctssl.config.study import Pretraining, Run
+from ctssl.config.runs import Pretraining, Run
 from ctssl.evaluate.features import embed_scan
 from ctssl.prepare.atlas import read_atlas
 from ctssl.store.boxes import box_of

@@ -11,7 +11,7 @@ from golden import fill_supervised
 from scipy.special import log_softmax
 
 from ctssl.config import DEFAULTS, check
-from ctssl.config.study import Run
+from ctssl.config.runs import Run
 from ctssl.errors import ConfigError
 from ctssl.methods.supervised import dropped, errors
 from ctssl.train.labels import Labels, Task

@@ -20,7 +20,7 @@ from train import synthetic
 from train.files import assert_same
 
 from ctssl.config.methods import OPTIONS
-from ctssl.config.study import Pretraining, Run
+from ctssl.config.runs import Pretraining, Run
 from ctssl.errors import CohortError, CtsslError
 from ctssl.methods import load_method
 from ctssl.methods.supervised import Supervised

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from train import lungs, synthetic
 
-from ctssl.config.study import Pretraining, Run
+from ctssl.config.runs import Pretraining, Run
 from ctssl.prepare.atlas import Atlas
 from ctssl.prepare.grid import Grid
 from ctssl.prepare.landmarks import extract_patches

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 from train import synthetic
 
-from ctssl.config.study import Run
+from ctssl.config.runs import Run
 from ctssl.methods.context_aware import ContextAware
 from ctssl.train import weights
 from ctssl.train.loop import pretrain

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from train import lungs
 
 from ctssl.config.methods import Voco as Options
-from ctssl.config.study import Run
+from ctssl.config.runs import Run
 from ctssl.errors import WeightsError
 from ctssl.methods.voco import Voco, agreement, paper_terms, teacher_terms
 from ctssl.train import weights

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctssl.config.study import Target
+from ctssl.config.evaluation import Target
 from ctssl.escaping import in_csv, in_markdown
 from ctssl.evaluate import figures, tables
 from ctssl.jobs.rows import read_rows, write_rows

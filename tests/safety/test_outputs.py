@@ -220,3 +220,23 @@ def test_a_damaged_status_is_an_exclusion_that_retry_clears(results, text):
     assert any_lost
     assert "anna: excluded at store: stores/anna/status.json cannot be used" in said
     assert summary.retry(results, ["anna"]) == ["anna"]
+
+
+def test_pages_that_are_no_longer_asked_for_go_and_those_of_others_stay(tmp_path, elsewhere):
+    results = tmp_path / "study"
+    ours = [file for files in outputs.PAGES.values() for file in files]
+    ours += ["tables/by-site.csv", "tables/by-site.md", "tables/by-a.b.csv", "tables/by-a.b.md"]
+    others = ["tables/by-hand.csv", "tables/notes.md", "figures/umap.png", "tables/probes.csv"]
+    others += ["splits/by-site.csv", "splits/by-a.b.csv", "splits/seed0-plain.csv"]
+    for name in (*ours, *others):
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        (results / name).write_text(name)
+    asked = [*outputs.PAGES, "probes", "by-site", "by-a.b"]
+    assert outputs.remove_unasked(results, asked) == []
+    gone = outputs.remove_unasked(results, ["probes", "pairs", "by-a.b"])
+    left = {"tables/pairs.csv", "tables/pairs.md", "tables/by-a.b.csv", "tables/by-a.b.md"}
+    assert {str(path.relative_to(results)) for path in gone} == set(ours) - left
+    assert all((results / name).exists() for name in (*left, *others))
+    assert not any(path.exists() for path in gone)
+    plant(results / "tables/paper.md", elsewhere / "sub/kept")
+    assert outputs.remove_unasked(results, [*outputs.PAGES.keys() - {"paper"}, "by-site", "by-a.b"])

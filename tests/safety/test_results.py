@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from jobs.test_cohort_job import Cohort, finish
 from safety import study
 from safety.study import BAD, GOOD, atlas, change_json
 
 from ctssl import settings
-from ctssl.config.study import Evaluation
+from ctssl.config.evaluation import Evaluation
 from ctssl.errors import CohortError, ConfigError, StoreError
 from ctssl.jobs import study as study_jobs
 from ctssl.jobs import summary
-from ctssl.jobs.rows import read_rows
+from ctssl.jobs.rows import read_features, read_rows
 from ctssl.prepare.atlas import read_atlas, write_card
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -142,9 +145,11 @@ def test_a_prepared_folder_without_an_atlas_is_told_when_the_workflow_starts(tmp
 
 @pytest.mark.parametrize("column", ["../../fold", "a/b", "a\\b", "{scan}", "x" * 101, ""])
 def test_the_file_of_the_folds_stays_where_it_belongs(column):
-    with pytest.raises(ValueError, match="the file of the folds"):
-        Evaluation(folds=2, split_seed=0, stratify=column, targets=())
-    assert Evaluation(folds=2, split_seed=0, stratify="Sex (M or F)", targets=()).stratify == "Sex (M or F)"
+    given = yaml.safe_load((ROOT / "config.yaml").read_text())["evaluation"]
+    for key in ("stratify", "leave_out"):
+        with pytest.raises(ValueError, match="the file of the folds"):
+            Evaluation(**given | {key: column})
+        assert getattr(Evaluation(**given | {key: "Sex (M or F)"}), key) == "Sex (M or F)"
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.write_bytes(b"\xff")])
@@ -159,18 +164,18 @@ def test_a_list_of_frozen_scans_that_is_none_is_a_named_error(tmp_path, make):
 def test_a_table_of_features_that_is_none_is_a_named_error(tmp_path, make):
     make(tmp_path / "a.parquet")
     with pytest.raises(CohortError, match=r"a\.parquet holds no features"):
-        study_jobs.read_features(tmp_path / "a.parquet")
+        read_features(tmp_path / "a.parquet")
 
 
 def test_a_cut_table_of_features_is_a_named_error(tmp_path):
     path = tmp_path / "a.parquet"
     pd.DataFrame({"scan": ["anna"] * 50, "subject": "p", "f000": 1.0}).to_parquet(path)
     content = path.read_bytes()
-    assert len(study_jobs.read_features(path)) == 50
+    assert len(read_features(path)) == 50
     for at in range(0, len(content), 41):
         path.write_bytes(content[:at])
         with pytest.raises(CohortError, match="holds no features"):
-            study_jobs.read_features(path)
+            read_features(path)
     pd.DataFrame({"f000": [1.0]}).to_parquet(path)
     with pytest.raises(CohortError, match="no columns scan and subject"):
-        study_jobs.read_features(path)
+        read_features(path)

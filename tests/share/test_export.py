@@ -120,6 +120,15 @@ def test_what_nobody_stated_is_not_stated(results, tmp_path):
     assert "| licence of the weights | not stated |" in body
 
 
+def test_the_name_of_the_cohort_is_told_as_text(results, tmp_path):
+    models.save(results / "runs/small/seed0/all", cohort_name="COPD | <b>Gene</b>")
+    export_model(model_of(results), tmp_path / "out", Sharing())
+    assert "\n| cohort | COPD \\| &lt;b&gt;Gene&lt;/b&gt; |\n" in front_and_body(tmp_path / "out")[1]
+    models.save(results / "runs/small/seed0/all", cohort_name="")
+    export_model(model_of(results), tmp_path / "none", Sharing())
+    assert "| cohort |" not in front_and_body(tmp_path / "none")[1]
+
+
 EVIL = 'mine"\n---\nlicense: mit\n---\n<script>x</script> | [a](b) `c`'
 
 
@@ -131,6 +140,17 @@ def test_a_licence_is_text_whatever_it_holds(results, tmp_path):
     assert "<script>" not in body
     assert "\nlicense: mit" not in text
     assert r"\|" in text
+
+
+def test_a_cohort_can_be_named_after_the_training(results, tmp_path):
+    run, card = results / "runs/small/seed0/all", {}
+    for out, args in (("as-is", []), ("named", ["--cohort-name", " COPDGene\nphase 1"])):
+        done = CliRunner().invoke(cli, ["export", str(run), "--out", str(tmp_path / out), *args])
+        assert done.exit_code == 0, done.output
+        card[out] = json.loads((tmp_path / out / "model.json").read_text())
+    assert card["named"] == card["as-is"] | {"cohort_name": "COPDGene phase 1"}
+    assert "| cohort | COPDGene phase 1 |" in (tmp_path / "named/README.md").read_text()
+    assert "| cohort |" not in (tmp_path / "as-is/README.md").read_text()
 
 
 def with_ct(results, kind):

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from train import synthetic
 
-from ctssl.config.study import Pretraining
+from ctssl.config.runs import Pretraining
 from ctssl.train.jobfile import JobFile
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ctssl.config.methods import ContextAware
-from ctssl.config.study import Pretraining, Run
+from ctssl.config.runs import Pretraining, Run
 from ctssl.prepare.atlas import Atlas
 from ctssl.store.layout import AIR_HU, StoreArrays
 from ctssl.store.reader import open_store

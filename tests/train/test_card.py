@@ -13,7 +13,9 @@ def card_of(people, out, measures):
         replace(store, card={**store.card, "measures": m})
         for store, m in zip(people.stores, measures, strict=True)
     ]
-    job = replace(synthetic.job(people, out), stores=stores, about={"data_licence": "CC0-1.0"})
+    job = replace(
+        synthetic.job(people, out), stores=stores, about={"data_licence": "CC0-1.0", "cohort_name": "Theirs"}
+    )
     return job.card(Cohort.of(stores, people.subjects), [3])
 
 
@@ -25,6 +27,7 @@ def test_quartiles_are_of_what_was_measured(tmp_path):
     assert [low, middle, high] == [2.0, 4.0, 8.0] == np.quantile(values, [0.25, 0.5, 0.75]).tolist()
     assert card["cohort"]["valid_landmarks_percent"][2] == 100
     assert (card["data_licence"], card["preparation"], card["axes"]) == ("CC0-1.0", None, "LPS")
+    assert card["cohort_name"] == "Theirs"
 
 
 def test_strange_measures_of_stores_from_elsewhere_end_no_training(tmp_path):

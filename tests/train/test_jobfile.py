@@ -11,7 +11,7 @@ import pytest
 from train import lungs, synthetic
 from train.files import job_file
 
-from ctssl.config.study import Run
+from ctssl.config.runs import Run
 from ctssl.errors import ConfigError
 from ctssl.prepare.atlas import write_card
 from ctssl.train.jobfile import read_job

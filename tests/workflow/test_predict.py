@@ -65,7 +65,7 @@ def test_a_new_scan_without_labels_is_predicted_and_nothing_is_trained(study):
     assert plan["probe"] == 4  # of the run and of LAA-950
     assert set(plan) == {
         *("cohort", "enough", "features", "baseline", "splits"),
-        *("probe", "tables", "figures"),
+        *("probe", "pairs", "tables", "figures"),
     }
     study.snakemake(*FILES, f"results/{LAA}/fev1pp.json")
     assert study.values()["runs/tiny/seed0/all/model.safetensors"] == weights
@@ -88,7 +88,7 @@ def test_a_new_scan_without_labels_is_predicted_and_nothing_is_trained(study):
 def test_a_label_that_goes_away_or_comes_reruns_probes_and_predictions(study):
     rows = study.rows()
     study.write_rows([*rows[:3], rows[3] | {"fev1pp": ""}, *rows[4:]])
-    assert study.plan() == {"probe": 2, "tables": 1, "figures": 1}
+    assert study.plan() == {"probe": 2, "pairs": 1, "tables": 1, "figures": 1}
     study.snakemake(FILES[0])
     [row] = predictions(study, "fev1pp")
     assert (row["scan"], row["n"], row["low"], row["far"] in ("yes", "no")) == ("s3", "9", row["low"], True)

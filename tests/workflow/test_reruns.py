@@ -15,7 +15,7 @@ from ctssl.cohorts.phantom.subject import draw_subject
 
 pytestmark = pytest.mark.xdist_group("workflow")
 
-AFTER_COHORT = {"enough", "features", "baseline", "splits", "probe", "tables", "figures"}
+AFTER_COHORT = {"enough", "features", "baseline", "splits", "probe", "pairs", "tables", "figures"}
 PER_SCAN = ("volume", "register", "store")
 
 
@@ -70,9 +70,9 @@ def test_a_deleted_store_is_made_again_and_a_deleted_volume_is_not_missed(study)
 def test_an_edited_label_reruns_its_probes_and_what_shows_them(study):
     rows = study.rows()
     study.write_rows([rows[0] | {"severe": "yes"}, *rows[1:]])
-    assert study.plan() == {"probe": 2, "tables": 1}  # of the run and of LAA-950
+    assert study.plan() == {"probe": 2, "pairs": 1, "tables": 1}  # of the run and of LAA-950
     study.write_rows([rows[0] | {"fev1pp": "55"}, *rows[1:]])
-    assert study.plan() == {"probe": 2, "tables": 1, "figures": 1}  # the map is coloured by it
+    assert study.plan() == {"probe": 2, "pairs": 1, "tables": 1, "figures": 1}  # the map is coloured by it
 
 
 def test_a_column_that_nothing_uses_reruns_nothing(study):
@@ -96,7 +96,7 @@ def test_a_changed_setting_reruns_its_stage_and_below(study, old, new, first):
     plan = study.plan()
     order = ["atlas", *PER_SCAN, "cohort", "pretrain", "features", "probe", "tables"]
     if first == "splits":
-        assert set(plan) == {"splits", "probe", "tables"}
+        assert set(plan) == {"splits", "probe", "pairs", "tables"}
         return
     expected = set(order[order.index(first) :])
     if first == "cohort":

@@ -135,8 +135,8 @@ def test_an_option_that_comes_with_a_new_scan_is_noticed(study):
 
 def test_a_run_may_name_its_targets(study):
     study.change("    method: cnn-3d", "    method: cnn-3d\n    targets: [severe]")
-    assert study.plan() == {"tables": 1}
+    assert study.plan() == {"pairs": 1, "tables": 1}
     study.snakemake()
     assert "| not asked |" in (study.results / "tables/probes.md").read_text()
     study.change("targets: [severe]", "targets: [severe, fev1pp]")
-    assert study.plan() == {"tables": 1}
+    assert study.plan() == {"pairs": 1, "tables": 1}

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from ctssl.errors import CohortError
 from ctssl.evaluate.labels import feature_matrix
 
-WORDS, SIGNATURE = "words", "signature"
+WORDS, SIGNATURE, CLINICAL = "words", "signature", "clinical"
 
 _MOST_POINTS = 30_000  # descriptors that a codebook is made of: more move its words little
 _LEAST_SHARE = 1e-6  # of the largest eigenvalue; smaller ones and negative ones are rounding, or no distance
@@ -118,7 +118,8 @@ class Signature(Step):
         """What follows from too few anchors."""
         scans, folds = _numbers(x), np.asarray([] if inner is None else inner)
         if len(self._used(scans)) < 2:
-            return ["fewer than 2 anchors, so the training mean, or the most frequent class, is predicted"]
+            said = "the training mean, or the most frequent class, or the same risk of all, is predicted"
+            return [f"fewer than 2 anchors, so {said}"]
         if short := sum(len(self._used(scans[folds != fold])) < 2 for fold in np.unique(folds)):
             return [f"fewer than 2 anchors in {short} inner fold(s), which say nothing of the penalty"]
         return []
@@ -165,6 +166,10 @@ def split_off(table: pd.DataFrame, labelled: Collection[str]) -> tuple[pd.DataFr
             "labelled": np.flatnonzero(scans.scan.isin(list(labelled))),
         }
         return scans, Signature(values, about | of_scans, {})
+    if about["kind"] == CLINICAL:
+        from ctssl.evaluate.handmade.clinical import Clinical
+
+        return scans, Clinical(values, about, {})
     raise CohortError(f"the table needs a step {about['kind']!r}, which is not known", "make it anew")
 
 
