@@ -29,10 +29,16 @@ _END_OF_LINE = re.compile(r"\r\n|\r|\n")
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """What no cell may hold: line breaks and control characters, but for tabs, which are harmless."""
 
-_ADVICE = (
-    "`ctssl init FOLDER_OF_SCANS` writes one; a manifest is a csv file in UTF-8 with commas (in Excel: save "
-    "as 'CSV UTF-8')"
-)
+_FORM = "a csv file in UTF-8 with commas (in Excel: save as 'CSV UTF-8')"
+_ADVICE = {
+    "manifest": f"`ctssl init FOLDER_OF_SCANS` writes one; a manifest is {_FORM}",
+    "table": f"a table is {_FORM}; semicolons and tabs are read, too",
+}
+"""What a file is called -> what to do when it cannot be read."""
+
+
+class _UnreadableError(Exception):
+    """Why a file is no table."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +59,26 @@ class Table:
     repairs: tuple[str, ...]
 
 
-def read_table(path: Path, key: str, own: Collection[str] = ()) -> Table:
+def read_table(path: Path, key: str, own: Collection[str] = (), *, kind: str = "manifest") -> Table:
     """The table in a csv file.
 
     Args:
         path: of the file.
         key: the column that every such table has: what separates it from others separates all.
         own: columns whose names may be written in any case.
+        kind: what errors call it, "manifest" or "table".
 
     Raises:
         ManifestError: no file, no text, or no csv.
     """
-    text, repairs = _text(_content(path), path)
-    separator = _separator(text, key)
+    try:
+        text, repairs = _text(_content(path))
+        separator = _separator(text, key)
+        records = _records(text, separator)
+    except _UnreadableError as error:
+        raise ManifestError(f"the {kind} {path} cannot be read: {error}", _ADVICE[kind]) from error
     if separator != ",":
         repairs.append(f"its columns are separated by {_SEPARATORS[separator]}, as its header line says")
-    records = _records(text, separator, path)
     if not records:
         return Table((), (), (), ())
     names = [_name(name, own) for name in records[0][1]]
@@ -96,34 +106,28 @@ def _content(path: Path) -> bytes:
     try:
         about = path.stat()  # a pipe would be waited for, and /dev/zero has no end
         if not stat.S_ISREG(about.st_mode):
-            raise ManifestError(f"the manifest {path} cannot be read: it is no file", _ADVICE)
+            raise _UnreadableError("it is no file")
         if about.st_size > MOST_BYTES:
-            raise ManifestError(
-                f"the manifest {path} cannot be read: it has {about.st_size >> 20} MB, which no table of "
-                "scans has",
-                _ADVICE,
-            )
+            raise _UnreadableError(f"it has {about.st_size >> 20} MB, which no table of scans has")
         return path.read_bytes()
     except OSError as error:
-        raise ManifestError(f"the manifest {path} cannot be read: {error.strerror}", _ADVICE) from error
+        raise _UnreadableError(error.strerror) from error
 
 
-def _text(content: bytes, path: Path) -> tuple[str, list[str]]:
+def _text(content: bytes) -> tuple[str, list[str]]:
     """The text of a file, and what was mended."""
     for start, what in _NO_TEXT.items():
         if content.startswith(start):
-            raise ManifestError(f"the manifest {path} cannot be read: it is {what}", _ADVICE)
+            raise _UnreadableError(f"it is {what}")
     wide = content.startswith(_UTF16)
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = len(re.findall(rb"\r\n|\r|\n", content[: error.start])) + 1
-        raise ManifestError(
-            f"the manifest {path} cannot be read: line {line} is not UTF-{16 if wide else 8}", _ADVICE
-        ) from error
+        raise _UnreadableError(f"line {line} is not UTF-{16 if wide else 8}") from error
     if "\0" in text:
         line = len(_END_OF_LINE.findall(text[: text.index("\0")])) + 1
-        raise ManifestError(f"the manifest {path} cannot be read: line {line} holds a NUL byte", _ADVICE)
+        raise _UnreadableError(f"line {line} holds a NUL byte")
     return text, ["it is UTF-16, as its first bytes say"] if wide else []
 
 
@@ -140,7 +144,7 @@ def _separator(text: str, key: str) -> str:
     return ","
 
 
-def _records(text: str, separator: str, path: Path) -> list[tuple[int, list[str]]]:
+def _records(text: str, separator: str) -> list[tuple[int, list[str]]]:
     """The line on which each record starts, and its cells; from the first that is not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     records: list[tuple[int, list[str]]] = []
@@ -154,7 +158,7 @@ def _records(text: str, separator: str, path: Path) -> list[tuple[int, list[str]
     except csv.Error as error:
         unclosed = "unexpected end" in str(error)
         what = 'a quote (") that opens here is never closed' if unclosed else str(error)
-        raise ManifestError(f"the manifest {path} cannot be read: line {line}: {what}", _ADVICE) from error
+        raise _UnreadableError(f"line {line}: {what}") from error
     return records
 
 

@@ -80,7 +80,7 @@ def write_covid(folder: Path, labels: Path, to: Path, *, numbered: bool = False)
 
 def _read(path: Path) -> dict[PurePosixPath, tuple[str, str]]:
     """Path -> class and subject, of all lines."""
-    table = read_table(path, "path", ("path", "covid", "subject"))
+    table = read_table(path, "path", ("path", "covid", "subject"), kind="table")
     faults = [f"the column {name!r} is missing" for name in ("path", "covid") if name not in table.columns]
     faults += table.faults
     lines: dict[PurePosixPath, tuple[str, str]] = {}

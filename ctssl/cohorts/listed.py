@@ -59,7 +59,7 @@ def write_listed(
             person is not named, a label is a sentinel.
     """
     check_free(to)
-    table = read_table(path, columns.image)
+    table = read_table(path, columns.image, kind="table")
     faults = [
         f"the column {name!r} is missing{nearest(name, table.columns, 'there is {!r}')}"
         for name in columns.used

@@ -53,6 +53,13 @@ def test_the_column_of_images_says_what_separates_in_any_case(tmp_path, name, se
     assert list(cells(tmp_path / "study")) == ["a"]
 
 
+def test_a_file_that_is_no_table_is_not_called_a_manifest(tmp_path):
+    said = write(tmp_path, *ASKED, code=1, table='patient;file\np1;"ct/a.nii.gz\n')
+    assert said.startswith(f"the table {tmp_path / 'any.csv'} cannot be read: line 2: a quote")
+    assert "manifest" not in said
+    assert "ctssl init" not in said
+
+
 def test_masks_ids_and_images_that_are_not_there(tmp_path):
     table = TABLE.replace("c.nii.gz", "gone.nii.gz").replace("patient", "id").replace("p1;ct/b", "p3;ct/b")
     said = write(
