@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ctssl.evaluate.figures import DPI, PANEL_IN, PER_ROW
+from ctssl.evaluate.figures import DPI, PANEL_IN
 from ctssl.evaluate.tables import SHOWN
 
 LEAST_R2 = -0.5
 """What the figure shows of R2: below it, nothing is told apart that matters."""
+
+PER_ROW = 3
+_FORMS = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
+"""Marker and line of the first ten rows, of the next ten, and so on: a palette has ten colours."""
+_SPREAD = 0.16  # of the number of subjects, over all rows: bars beside each other, not on each other
 
 
 def curves_figure(table: pd.DataFrame, targets: Sequence[str], out: Path) -> None:
@@ -38,7 +43,7 @@ def draw_curves(table: pd.DataFrame, targets: Sequence[str]) -> Any:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     rows = list(dict.fromkeys(table.row))
-    palette = matplotlib.colormaps["tab10" if len(rows) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    forms = [_form(place) for place in range(len(rows))]
     columns = max(1, min(PER_ROW, len(targets)))
     lines = max(1, math.ceil(len(targets) / columns))
     with matplotlib.rc_context({"text.parse_math": False}):  # a $ in a label is a $, and no formula
@@ -50,16 +55,31 @@ def draw_curves(table: pd.DataFrame, targets: Sequence[str]) -> Any:
         for axis, target in zip(axes, targets, strict=False):
             own = table[table.target == target]
             metric = SHOWN[own.task.iloc[0]][0] if len(own) else ""
-            _panel(axis, own[own.metric == metric], f"{target}: {metric}", rows, palette)
+            _panel(axis, own[own.metric == metric], f"{target}: {metric}", rows, forms)
         for axis in axes[len(targets) :]:
             axis.set_axis_off()
-        _legend(figure, rows, palette)
+        _legend(figure, rows, forms)
     return figure
 
 
-def _panel(axis: Any, points: pd.DataFrame, title: str, rows: Sequence[str], palette: Any) -> None:
+def _form(place: int) -> dict[str, Any]:
+    """Colour, marker and line of a row."""
+    import matplotlib
+
+    palette = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    marker, line = _FORMS[place // len(palette) % len(_FORMS)]
+    return {
+        "color": palette[place % len(palette)],
+        "marker": marker,
+        "linestyle": line,
+        "markersize": 4,
+        "linewidth": 1.4,
+    }
+
+
+def _panel(axis: Any, points: pd.DataFrame, title: str, rows: Sequence[str], forms: Sequence[Any]) -> None:
     axis.set_title(title, size=11)
-    axis.set_xlabel("training subjects of a fold", size=9)
+    axis.set_xlabel("training subjects with a label (bars: sd over draws)", size=9)
     for place, row in enumerate(rows):
         own = points[points.row == row]
         if own.empty:
@@ -67,11 +87,16 @@ def _panel(axis: Any, points: pd.DataFrame, title: str, rows: Sequence[str], pal
         means = (
             own.assign(sd=own.sd.astype(float).fillna(0)).groupby("share")[["subjects", "value", "sd"]].mean()
         )
-        about = {"color": palette[place % len(palette)], "marker": "o", "markersize": 4, "linewidth": 1.4}
+        beside = 1 + _SPREAD * (place / max(1, len(rows) - 1) - 0.5)
         value = means.value.astype(float).to_numpy()
-        axis.errorbar(means.subjects, value, np.asarray(means.sd), capsize=2, elinewidth=0.8, **about)
+        axis.errorbar(
+            means.subjects * beside, value, np.asarray(means.sd), capsize=2, elinewidth=0.8, **forms[place]
+        )
     if len(points):
         axis.set_xscale("log")
+        ticks = points.groupby("share").subjects.mean()
+        axis.set_xticks(ticks, [f"{subjects:.0f}" for subjects in ticks])
+        axis.set_xticks([], minor=True)
     if (points.metric == "r2").any() and axis.get_ylim()[0] < LEAST_R2:
         # One probe that was fitted on a few subjects can be worse than this by a hundred, and so can its sd.
         axis.set_ylim(LEAST_R2, 1.05)
@@ -81,12 +106,9 @@ def _panel(axis: Any, points: pd.DataFrame, title: str, rows: Sequence[str], pal
     axis.set_axisbelow(True)
 
 
-def _legend(figure: Any, rows: Sequence[str], palette: Any) -> None:
+def _legend(figure: Any, rows: Sequence[str], forms: Sequence[Any]) -> None:
     from matplotlib.lines import Line2D
 
-    marks = [
-        Line2D([], [], marker="o", color=palette[i % len(palette)], markersize=4, label=row)
-        for i, row in enumerate(rows)
-    ]
+    marks = [Line2D([], [], label=row, **form) for row, form in zip(rows, forms, strict=True)]
     if marks:
         figure.legend(handles=marks, loc="outside right center", frameon=False, fontsize=9)

@@ -164,6 +164,31 @@ def test_table_and_figure_show_every_row_and_target(tmp_path):
     assert (tmp_path / "figures" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+SIZES = {0.01: 2, 0.25: 40.2, 1.0: 159}
+
+
+def test_sixteen_rows_can_be_told_apart_in_the_figure():
+    def found(value):
+        sizes = [{"share": share, "subjects": size, "draws": 2, "note": ""} for share, size in SIZES.items()]
+        return Curve(
+            "fev1", "regress", [{**s, "metrics": {"r2": {"value": value, "sd": 0.1}}} for s in sizes]
+        )
+
+    rows = {f"row {i}": {"fev1": {"seed0": found(i / 16)}} for i in range(16)}
+    figure = draw_curves(curves_table(rows), ["fev1"])
+    axis = figure.axes[0]
+    lines = [container.lines[0] for container in axis.containers]
+    assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == 16
+    marks = figure.legends[0].legend_handles
+    assert [(m.get_label(), m.get_color(), m.get_marker()) for m in marks] == [
+        (f"row {i}", line.get_color(), line.get_marker()) for i, line in enumerate(lines)
+    ]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["2", "40", "159"]
+    places = np.array([line.get_xdata() for line in lines])
+    assert (np.diff(places, axis=0) > 0).all(), "no bar lies on another"
+    assert np.abs(places / [*SIZES.values()] - 1).max() < 0.1
+
+
 def test_the_table_says_of_a_share_what_concerns_it_and_the_figure_leaves_out_what_is_far_below():
     def point(share, value, note):
         sizes = {"share": share, "subjects": 100 * share, "draws": 1, "note": note}
