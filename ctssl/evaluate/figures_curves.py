@@ -17,6 +17,7 @@ LEAST_R2 = -0.5
 PER_ROW = 3
 _FORMS = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
 """Marker and line of the first ten rows, of the next ten, and so on: a palette has ten colours."""
+_NAMES = 14  # that the legend holds beside one line of panels
 _SPREAD = 0.16  # of the number of subjects, over all rows: bars beside each other, not on each other
 
 
@@ -46,19 +47,20 @@ def draw_curves(table: pd.DataFrame, targets: Sequence[str]) -> Any:
     forms = [_form(place) for place in range(len(rows))]
     columns = max(1, min(PER_ROW, len(targets)))
     lines = max(1, math.ceil(len(targets) / columns))
+    stacks = max(1, math.ceil(len(rows) / (_NAMES * lines)))
     with matplotlib.rc_context({"text.parse_math": False}):  # a $ in a label is a $, and no formula
-        size = (PANEL_IN * columns + 2.4, PANEL_IN * 0.8 * lines)
+        size = (PANEL_IN * columns + 2.4 * stacks, PANEL_IN * 0.8 * lines)
         engine = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
         figure = Figure(figsize=size, layout=engine, facecolor="white")
         FigureCanvasAgg(figure)
         axes = list(figure.subplots(lines, columns, squeeze=False).flat)
         for axis, target in zip(axes, targets, strict=False):
             own = table[table.target == target]
-            metric = SHOWN[own.task.iloc[0]][0] if len(own) else ""
+            metric = SHOWN[own.task.iloc[0]][0] if len(own) else "nothing measured"
             _panel(axis, own[own.metric == metric], f"{target}: {metric}", rows, forms)
         for axis in axes[len(targets) :]:
             axis.set_axis_off()
-        _legend(figure, rows, forms)
+        _legend(figure, rows, forms, stacks)
     return figure
 
 
@@ -106,9 +108,9 @@ def _panel(axis: Any, points: pd.DataFrame, title: str, rows: Sequence[str], for
     axis.set_axisbelow(True)
 
 
-def _legend(figure: Any, rows: Sequence[str], forms: Sequence[Any]) -> None:
+def _legend(figure: Any, rows: Sequence[str], forms: Sequence[Any], stacks: int) -> None:
     from matplotlib.lines import Line2D
 
     marks = [Line2D([], [], label=row, **form) for row, form in zip(rows, forms, strict=True)]
     if marks:
-        figure.legend(handles=marks, loc="outside right center", frameon=False, fontsize=9)
+        figure.legend(handles=marks, loc="outside right center", frameon=False, fontsize=9, ncols=stacks)

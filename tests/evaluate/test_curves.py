@@ -175,6 +175,13 @@ def test_sixteen_rows_can_be_told_apart_in_the_figure():
         )
 
     rows = {f"row {i}": {"fev1": {"seed0": found(i / 16)}} for i in range(16)}
+    rows |= {f"more {i}": {"fev1": {"seed0": found(0.5)}} for i in range(30)}
+    crowd = draw_curves(curves_table(rows), ["fev1"])
+    crowd.canvas.draw()
+    inside, names = crowd.bbox, crowd.legends[0].get_window_extent()
+    assert inside.y0 <= names.y0 < names.y1 <= inside.y1, "no name is cut off"
+    assert inside.x0 <= names.x0 < names.x1 <= inside.x1
+    rows = dict([*rows.items()][:16])
     figure = draw_curves(curves_table(rows), ["fev1"])
     axis = figure.axes[0]
     lines = [container.lines[0] for container in axis.containers]
