@@ -14,7 +14,7 @@ from ctssl.evaluate.tables import SHOWN
 LEAST_R2 = -0.5
 """What the figure shows of R2: below it, nothing is told apart that matters."""
 
-PER_ROW = 3
+PER_ROW = 3  # panels, since the legend stands beside them
 _FORMS = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
 """Marker and line of the first ten rows, of the next ten, and so on: a palette has ten colours."""
 _NAMES = 14  # that the legend holds beside one line of panels

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ctssl.evaluate.tables import in_lines
 from ctssl.evaluate.tables_confounding import ABOUT
 
 RESULTS = Path(__file__).parents[2] / "docs/results"
@@ -21,16 +22,16 @@ def read(name: str, *, shown: bool = True) -> pd.DataFrame:
 def trainings() -> str:
     """What each network was trained for."""
     table = pd.read_csv(RESULTS / "protocol/trainings.csv", dtype=str)
-    return "\n".join(map(_line, [table.columns, ["---"] * len(table.columns), *table.to_numpy()]))
+    return _markdown(table.columns, table.to_numpy())
 
 
 def targets() -> str:
     """Every target: the metric, how many scans of how many subjects, and classes or events."""
-    lines = [_line(["target", "shown", "scans", "subjects", "classes"]), _line(["---"] * 5)]
+    lines = []
     for line in read("protocol/probes.csv").drop_duplicates("target").itertuples():
         classes = "–" if pd.isna(line.classes) else line.classes.lstrip("'")
-        lines.append(_line([line.target, line.metric, str(line.n), str(line.subjects), classes]))
-    return "\n".join(lines)
+        lines.append([line.target, line.metric, str(line.n), str(line.subjects), classes])
+    return _markdown(["target", "shown", "scans", "subjects", "classes"], lines)
 
 
 def values() -> str:
@@ -58,25 +59,26 @@ def few_labels() -> str:
     shares = sorted(curves.share.unique())
     subjects = curves.groupby("share").subjects.mean()
     head = ["row", *(f"{share:.0%} ({subjects[share]:.0f})" for share in shares)]
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = []
     for row in curves.row.unique():
         points = _once(curves[curves.row == row], "share")
-        lines.append(_line([row, *(_point(points[share]) for share in shares)]))
-    return "\n".join(lines)
+        lines.append([row, *(_point(points[share]) for share in shares)])
+    return _markdown(head, lines)
 
 
 def confounders() -> str:
     """What each row's features say of site and kernel, and what site and kernel alone say of the targets."""
     table = read("protocol/confounding.csv", shown=False)
     about = table[table.question == ABOUT]
-    lines = [_line(["row", "site: accuracy", "kernel: accuracy", "kernel: AUROC"]), _line(["---"] * 4)]
+    lines = []
     for row in about.row.unique():
         own = about[about.row == row]
         shown = _once(own[own.metric == "accuracy"], "target")
         auroc = _once(own[own.metric == "auroc"], "target")["kernel"].value
-        lines.append(_line([row, cell(shown["site"]), cell(shown["kernel"]), f"{auroc:.2f}"]))
+        lines.append([row, cell(shown["site"]), cell(shown["kernel"]), f"{auroc:.2f}"])
     alone = table[(table.question != ABOUT) & table.metric.isin(SHOWN)]
-    return "\n".join(lines) + "\n\n" + _table(alone, cell)
+    head = ["row", "site: accuracy", "kernel: accuracy", "kernel: AUROC"]
+    return _markdown(head, lines) + "\n\n" + _table(alone, cell)
 
 
 def sites() -> str:
@@ -85,14 +87,14 @@ def sites() -> str:
     table = read("protocol/by-site.csv", shown=False)
     table = table.assign(left_out=table.left_out.fillna("all"))
     names = [f"{what} at {site}" for what in ("R²", "ranks") for site in SITES]
-    lines = [_line(["row", "site seen", "never seen", *names]), _line(["---"] * (3 + len(names)))]
+    lines = []
     for row in table.row.unique():
         own = table[(table.row == row) & (table.target == "fev1pp")]
         r2, ranks = (_once(own[own.metric == metric], "left_out") for metric in ("r2", "spearman"))
         before = _once(seen[(seen.row == row) & (seen.target == "fev1pp")], "row")[row]
         each = [_number(value[site].value, 2) for value in (r2, ranks) for site in SITES]
-        lines.append(_line([row, cell(before), cell(r2["all"]), *each]))
-    return "\n".join(lines)
+        lines.append([row, cell(before), cell(r2["all"]), *each])
+    return _markdown(["row", "site seen", "never seen", *names], lines)
 
 
 def other_sites() -> str:
@@ -100,11 +102,11 @@ def other_sites() -> str:
     seen, table = read("protocol/probes.csv"), read("protocol/by-site.csv")
     table = table[table.left_out.isna()]
     names = [name for name in table.target.unique() if name != "fev1pp"]
-    lines = [_line(["row", *names]), _line(["---"] * (1 + len(names)))]
+    lines = []
     for row in table.row.unique():
         before, after = (_once(t[t.row == row], "target") for t in (seen, table))
-        lines.append(_line([row, *(f"{bare(before[name])}, {bare(after[name])}" for name in names)]))
-    return "\n".join(lines)
+        lines.append([row, *(f"{bare(before[name])}, {bare(after[name])}" for name in names)])
+    return _markdown(["row", *names], lines)
 
 
 def inside() -> str:
@@ -187,15 +189,15 @@ def _point(point):
 def _table(table, of, *, learnt_from=False):
     names = list(table.target.unique())
     head = ["row", *(["learnt from"] if learnt_from else []), *names]
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = []
     for row in table.row.unique():
         found = _once(table[table.row == row], "target")
         cells = [of(found[name]) if name in found else "–" for name in names]
         [*before] = {line.pretrained_on for line in found.values()} if learnt_from else ()
         assert len(before) == learnt_from, before
-        lines.append(_line([row, *before, *cells]))
-    return "\n".join(lines)
+        lines.append([row, *before, *cells])
+    return _markdown(head, lines)
 
 
-def _line(cells):
-    return "| " + " | ".join(cells) + " |"
+def _markdown(head, lines):
+    return "\n".join(in_lines([head, ["---"] * len(head), *lines]))

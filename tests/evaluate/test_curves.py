@@ -167,22 +167,19 @@ def test_table_and_figure_show_every_row_and_target(tmp_path):
 SIZES = {0.01: 2, 0.25: 40.2, 1.0: 159}
 
 
-def test_sixteen_rows_can_be_told_apart_in_the_figure():
+def rows_of_curves(count):
+    """The table of as many rows, each with its own value at three shares."""
+
     def found(value):
         sizes = [{"share": share, "subjects": size, "draws": 2, "note": ""} for share, size in SIZES.items()]
-        return Curve(
-            "fev1", "regress", [{**s, "metrics": {"r2": {"value": value, "sd": 0.1}}} for s in sizes]
-        )
+        points = [{**size, "metrics": {"r2": {"value": value, "sd": 0.1}}} for size in sizes]
+        return Curve("fev1", "regress", points)
 
-    rows = {f"row {i}": {"fev1": {"seed0": found(i / 16)}} for i in range(16)}
-    rows |= {f"more {i}": {"fev1": {"seed0": found(0.5)}} for i in range(30)}
-    crowd = draw_curves(curves_table(rows), ["fev1"])
-    crowd.canvas.draw()
-    inside, names = crowd.bbox, crowd.legends[0].get_window_extent()
-    assert inside.y0 <= names.y0 < names.y1 <= inside.y1, "no name is cut off"
-    assert inside.x0 <= names.x0 < names.x1 <= inside.x1
-    rows = dict([*rows.items()][:16])
-    figure = draw_curves(curves_table(rows), ["fev1"])
+    return curves_table({f"row {i}": {"fev1": {"seed0": found(i / count)}} for i in range(count)})
+
+
+def test_sixteen_rows_can_be_told_apart_in_the_figure():
+    figure = draw_curves(rows_of_curves(16), ["fev1"])
     axis = figure.axes[0]
     lines = [container.lines[0] for container in axis.containers]
     assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == 16
@@ -194,6 +191,14 @@ def test_sixteen_rows_can_be_told_apart_in_the_figure():
     places = np.array([line.get_xdata() for line in lines])
     assert (np.diff(places, axis=0) > 0).all(), "no bar lies on another"
     assert np.abs(places / [*SIZES.values()] - 1).max() < 0.1
+
+
+def test_no_name_of_many_rows_is_cut_off():
+    figure = draw_curves(rows_of_curves(46), ["fev1"])
+    figure.canvas.draw()
+    page, names = figure.bbox, figure.legends[0].get_window_extent()
+    assert page.y0 <= names.y0 < names.y1 <= page.y1
+    assert page.x0 <= names.x0 < names.x1 <= page.x1
 
 
 def test_the_table_says_of_a_share_what_concerns_it_and_the_figure_leaves_out_what_is_far_below():
